@@ -169,6 +169,21 @@ async def test_what_cannot_be_read_about_one_file_affects_that_file_alone(review
             assert (await proxy.get(proxy.files_path(listed[1]))).status == 200
 
 
+@pytest.mark.parametrize(
+    "line", ['{"a": NaN}', '{"a": 1, "a": 2}', "[" * 40 + "]" * 40, "{}, {}", '"\\ud800"'], ids=lambda line: line[:9]
+)
+async def test_a_line_that_verification_cannot_read_leaves_the_others(
+    reviews: Path, caplog: pytest.LogCaptureFixture, line: str
+) -> None:
+    built = wheel("widget", "1.0")
+    async with Index() as index:
+        index.add(built, upload_time=SIGNING_TIME)
+        write(reviews / f"{built.sha256}.jsonl", f"{bundle(built)}\n{line}\n")
+        async with run_proxy(index, reviews) as proxy:
+            assert await proxy.fetch_listed("widget") == {built.filename}
+    assert [record.getMessage() for record in caplog.records].count("evidence-file-invalid") == 1
+
+
 @pytest.mark.parametrize(("encoding", "counts"), [("utf-8", True), ("utf-8-sig", True), ("utf-16", False)])
 async def test_a_bundle_in_another_encoding_leaves_the_others(reviews: Path, encoding: str, counts: bool) -> None:
     first, second = wheel("widget", "1.0"), wheel("widget", "2.0")

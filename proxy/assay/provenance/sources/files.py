@@ -5,8 +5,8 @@ a second, a thread lists the directory (docs/adr/0012-poll-changed-files.md). A 
 on which each judged page depends. Unlike the documents of other sources, a removed bundle no longer counts.
 
 If the directory cannot be read, the files that need it are unavailable. If one file in it cannot be read, such as a
-broken link or a FIFO, only the distribution file that it is about is unavailable. A line that is not JSON in UTF-8 is
-left out.
+broken link or a FIFO, only the distribution file that it is about is unavailable. A line that is not JSON in UTF-8,
+or that has the same key twice, is left out.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Final
 
 from assay import telemetry
+from assay.attestation.verification.errors import CheckFailed
+from assay.attestation.verification.strict_json import parse_strict_json_list
 from assay.caching.background import BackgroundTasks
 from assay.caching.lru import Lru
 from assay.errors import ConfigurationError, UpstreamUnavailableError
@@ -205,17 +207,16 @@ def _read_bundles(paths: tuple[Path, ...]) -> tuple[list[bytes], list[str]]:
             text = line.removeprefix(codecs.BOM_UTF8)  # editors on Windows write this mark
             if not text.strip():
                 continue
-            if _is_json(text):
+            if _is_strict_json(text):
                 bundles.append(text)
             else:
                 invalid.append(f"{path}:{number}" if path.suffix == ".jsonl" else str(path))
     return bundles, invalid
 
 
-def _is_json(text: bytes) -> bool:
-    """Return whether a text is one JSON value in UTF-8. Verification reads it again, more strictly."""
+def _is_strict_json(text: bytes) -> bool:
+    """Return whether verification can read a text in a list of bundles. Otherwise it could not read the others."""
     try:
-        json.loads(text.decode())
-    except (ValueError, RecursionError):
+        return len(parse_strict_json_list(b"[%b]" % text, "bundle")) == 1
+    except CheckFailed:
         return False
-    return True
