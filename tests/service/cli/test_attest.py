@@ -117,6 +117,8 @@ def test_all_files_of_a_release_are_attested(sandbox: CliSandbox, reviewer: Revi
         (["nothing==1.0"], "no index of this proxy has the project nothing"),
         (["widget"], "expected a file, a lockfile, or NAME==VERSION such as numpy==1.26.4, found 'widget'"),
         (["gone-1.0.tar.gz"], "gone-1.0.tar.gz: cannot be read: No such file or directory"),
+        (["widget-1.0 (1).whl"], "expected the filename of a distribution, as on the page of its index"),
+        (["x" * 300], "expected a file, a lockfile, or NAME==VERSION"),
         (["widget==1.0", "--predicate-type", "review"], "--predicate-type: expected a URI such as "),
         (["widget==1.0", "--key-name", "a\nb"], "--key-name: expected 1 to 200 printable characters"),
         (["widget==1.0", "--predicate", "twice.json"], "a JSON object contains the same key twice"),
@@ -168,3 +170,17 @@ def test_a_predicate_that_is_too_large_is_refused_before_it_is_written(
     assert run([*command, "--predicate", str(large), "-o", str(reviewer.reviews)]) == 2
     assert "a proxy would refuse the statement: the statement is longer than 262144 bytes" in capsys.readouterr().err
     assert not reviewer.reviews.exists()
+
+
+@pytest.mark.parametrize(("characters", "is_told"), [(16_000, False), (17_000, True)])
+def test_a_predicate_that_no_condition_reads_is_told(
+    reviewer: Reviewer, capsys: pytest.CaptureFixture[str], characters: int, is_told: bool
+) -> None:
+    sandbox, built = reviewer.sandbox, wheel("widget", "1.0")
+    path = sandbox.directory / built.filename
+    path.write_bytes(built.content)
+    large = sandbox.write_file("large.json", json.dumps({"text": "x" * characters}))
+    command = ["attest", str(path), "--predicate-type", REVIEW, "--key", str(reviewer.key)]
+    assert run([*command, "--predicate", str(large), "-o", str(reviewer.reviews)]) == 0
+    assert ("no condition (`where`) of a policy reads it" in capsys.readouterr().err) == is_told
+    assert reviewer.read_subjects() == {(built.filename, built.sha256)}

@@ -7,6 +7,7 @@ only then. Keys are ECDSA P-256 or P-384, or Ed25519. Functions of this module b
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from base64 import b64encode
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from securesystemslib.exceptions import UnsupportedLibraryError
 from securesystemslib.signer import CryptoSigner, Signer, SSlibKey
@@ -132,7 +134,9 @@ def load_key_signer(
 def _find_scheme(key: str) -> str | None:
     """Return the scheme of a URI; None for a file. A file whose path looks like a URI is a file."""
     found = _SCHEME.match(key)
-    return None if found is None or key.startswith(_FILE_SCHEMES) or Path(key).exists() else found[1]
+    if found is None or key.startswith(_FILE_SCHEMES):
+        return None
+    return None if os.path.exists(key) else found[1]  # noqa: PTH110 - Path.exists raises for a name that is too long
 
 
 def _load_public_key(path: Path) -> PublicKey:
@@ -143,23 +147,30 @@ def _load_public_key(path: Path) -> PublicKey:
 
 
 def _load_file(key: str, stated: PublicKey | None, hint: str | None, read_secret: SecretReader) -> KeySigner:
-    path = key if Path(key).exists() else re.sub("^file2?:", "", key)
-    pem = read_file(Path(path), max_bytes=_MAX_KEY_BYTES)
+    path = key if os.path.exists(key) else re.sub("^file2?:", "", key)  # noqa: PTH110 - see _find_scheme
+    private_key = _parse_private_key(read_file(Path(path), max_bytes=_MAX_KEY_BYTES), path, read_secret)
     try:
-        try:
-            private_key = load_pem_private_key(pem, None)
-        except TypeError:  # the key is encrypted
-            private_key = load_pem_private_key(pem, read_secret("passphrase").encode())
         public_key = load_public_key(
             private_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         )
-        signer = CryptoSigner(private_key)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        problem = "a wrong passphrase or " if b"ENCRYPTED" in pem else ""
-        raise ConfigurationError(f"{path}: expected {_EXPECTED_KEY}; found {problem}another file") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: expected {_EXPECTED_KEY}; found another kind of key") from error
     if stated is not None and compute_hint(stated) != compute_hint(public_key):
         raise ConfigurationError(f"--public-key: expected the public key of {path}, found another key")
-    return KeySigner(path, signer, public_key, hint)
+    return KeySigner(path, CryptoSigner(private_key), public_key, hint)
+
+
+def _parse_private_key(pem: bytes, path: str, read_secret: SecretReader) -> PrivateKeyTypes:
+    try:
+        return load_pem_private_key(pem, None)
+    except TypeError:  # the key is encrypted
+        passphrase = read_secret("passphrase")
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ConfigurationError(f"{path}: expected {_EXPECTED_KEY}; found another file") from error
+    try:
+        return load_pem_private_key(pem, passphrase.encode())
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigurationError(f"{path}: the passphrase is wrong, or the file is damaged") from error
 
 
 def _describe(error: Exception) -> str:

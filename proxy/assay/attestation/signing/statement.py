@@ -18,7 +18,7 @@ from assay.attestation.verification.document import IN_TOTO_PAYLOAD_TYPE, encode
 from assay.attestation.verification.errors import CheckFailed, UnknownMaterial
 from assay.attestation.verification.public_keys import is_signed_by, load_public_key, verify_key_signature
 from assay.attestation.verification.sigstore_bundle import KeySignedEnvelope, read_bundle
-from assay.attestation.verification.statement import STATEMENT_TYPE
+from assay.attestation.verification.statement import STATEMENT_TYPE, Statement, write_predicate
 from assay.evidence import KeyStatement
 from assay.simple.model import File, Sha256
 
@@ -51,6 +51,11 @@ def build_statement(filename: str, sha256: Sha256, predicate_type: str, predicat
         "predicateType": predicate_type,
     }
     return _write_json(statement if predicate is None else {**statement, "predicate": predicate})
+
+
+def is_too_large(predicate: Mapping[str, Any]) -> bool:
+    """Return whether a predicate is so large that verification does not keep it, so that no condition is met."""
+    return write_predicate(Statement(subject="", sha256="", predicate_type="", predicate=predicate)) is None
 
 
 def encode_statement(statement: bytes) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from assay.cli.policy_option import choose_policy
 from assay.cli.releases import Release, find_release_verdicts, parse_release
 from assay.errors import ConfigurationError
 from assay.lockfiles import Lockfile, PinnedFile
-from assay.simple.filename import has_distribution_ending
+from assay.simple.filename import has_distribution_ending, parse_filename, possible_projects
 from assay.simple.model import File, NormalizedName, Sha256
 
 
@@ -76,10 +77,12 @@ def _read_argument(text: str) -> Subject | Lockfile | Release:
         ConfigurationError: the argument is none of these, or the file cannot be read.
     """
     path = Path(text)
-    if not path.exists() and not has_distribution_ending(text):
+    if not os.path.exists(text) and not has_distribution_ending(text):  # noqa: PTH110 - Path.exists raises for a name that is too long
         return parse_release(text, "a file, a lockfile")
     if not has_distribution_ending(path.name):
         return load_lockfile(path)[0]
+    if all(parse_filename(path.name, each).distribution is None for each in possible_projects(path.name)):
+        raise ConfigurationError(f"{path}: expected the filename of a distribution, as on the page of its index")
     try:
         described = describe_local_file(path)
     except OSError as error:

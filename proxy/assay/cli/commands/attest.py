@@ -19,7 +19,13 @@ from typing import Any, Final
 
 from assay import telemetry
 from assay.attestation.signing.signers import KeySigner, load_key_signer
-from assay.attestation.signing.statement import build_bundle, build_statement, has_statement, verify_bundle
+from assay.attestation.signing.statement import (
+    build_bundle,
+    build_statement,
+    has_statement,
+    is_too_large,
+    verify_bundle,
+)
 from assay.attestation.verification.errors import CheckFailed, UnknownMaterial
 from assay.attestation.verification.strict_json import MAX_STATEMENT_BYTES, parse_strict_json
 from assay.cli import EXIT_OK, EXIT_UNDECIDED
@@ -58,6 +64,8 @@ def main(options: argparse.Namespace) -> int:
     signer = load_key_signer(
         options.key, public_key_path=options.public_key, hint=hint, read_secret=make_secret_reader(os.environ)
     )
+    if predicate is not None and is_too_large(predicate):
+        print("assay: the predicate is so large that no condition (`where`) of a policy reads it", file=sys.stderr)
     subjects = find_subjects(options)
     for subject in subjects.files:
         statement = build_statement(subject.filename, subject.sha256, options.predicate_type, predicate)

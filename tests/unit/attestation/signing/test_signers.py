@@ -47,18 +47,24 @@ def test_the_hint_is_by_default_the_digest_of_the_public_key(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("kind", ["RSA", "P-521"])
 def test_another_kind_of_key_is_refused(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(ConfigurationError, match="expected a private key as PEM: ECDSA P-256 or P-384, or Ed25519"):
+    with pytest.raises(ConfigurationError, match="ECDSA P-256 or P-384, or Ed25519; found another kind of key"):
         load(write_key(tmp_path, "security", kind))
 
 
 def test_what_is_no_private_key_is_refused(tmp_path: Path) -> None:
     path = write_key(tmp_path, "security", passphrase="right")
-    with pytest.raises(ConfigurationError, match="found a wrong passphrase or another file"):
+    with pytest.raises(ConfigurationError, match=r"security\.pem: the passphrase is wrong, or the file is damaged"):
         load(path, secret="wrong")
-    with pytest.raises(ConfigurationError, match=r"security\.pub: expected a private key as PEM"):
+    with pytest.raises(ConfigurationError, match=r"security\.pem: the passphrase is wrong, or the file is damaged"):
+        load(path, secret="")
+    with pytest.raises(
+        ConfigurationError, match=r"security\.pub: expected a private key as PEM: .*; found another file"
+    ):
         load(path.with_suffix(".pub"))
     with pytest.raises(ConfigurationError, match=r"missing\.pem: cannot be read: No such file or directory"):
         load(tmp_path / "missing.pem")
+    with pytest.raises(ConfigurationError, match=r"cannot be read: File name too long"):
+        load("x" * 5000)
 
 
 def test_a_public_key_beside_a_key_file_must_be_its_own(tmp_path: Path) -> None:
