@@ -122,9 +122,12 @@ class CommandParser(argparse.ArgumentParser):
             return super().parse_known_args(args, namespace)
         self._is_intermixing = True  # Python 3.11 calls parse_known_args from parse_known_intermixed_args
         try:
-            return self.parse_known_intermixed_args(args, namespace)
+            parsed, unknown = self.parse_known_intermixed_args(args, namespace)
         finally:
             self._is_intermixing = False
+        if unknown:  # reported here, because `argparse` would print the usage of the whole program
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
 
     def format_help(self) -> str:
         """Return the help, with the examples of the command at its end."""

@@ -114,4 +114,6 @@ def test_a_missing_or_further_argument_is_an_error(capsys: pytest.CaptureFixture
         with pytest.raises(SystemExit) as ended:
             build_parser().parse_args(words)
         assert ended.value.code == 2
-        assert message in capsys.readouterr().err
+        shown = capsys.readouterr().err
+        assert message in shown
+        assert f"usage: assay {words[0]} " in shown, "the usage is that of the command"
