@@ -83,6 +83,11 @@ async def test_a_refused_command_states_the_reason(
         for user, reason in (("bot", "may not manage the index internal"), ("wrong", "give a user name and password")):
             status, shown = await run_hosted(world, monkeypatch, capsys, "list", "internal", user=user)
             assert (status, reason in shown) == (1, True), shown
+            assert "ASSAY_TOKEN" not in shown
+        monkeypatch.delenv("ASSAY_TOKEN")
+        command = ["hosted", "list", "internal", "--url", world.proxy.origin]
+        assert await asyncio.to_thread(run, command) == 1
+        assert "ASSAY_TOKEN must contain the token" in capsys.readouterr().err
         missing = ("yank", "internal", "acme-none", "1.0")
         assert (await run_hosted(world, monkeypatch, capsys, *missing))[0] == 1
         empty = tmp_path / "empty"

@@ -40,7 +40,9 @@ def main(options: argparse.Namespace) -> int:
     try:
         return asyncio.run(_run(options, client))
     except (UploadForbiddenError, UploadRefusedError) as error:
-        print(f"assay: {escape_unprintable(str(error))}", file=sys.stderr)
+        lacks_token = client.token is None and isinstance(error, UploadForbiddenError)
+        hint = f"; {TOKEN_VARIABLE} must contain the token" if lacks_token else ""
+        print(f"assay: {escape_unprintable(str(error))}{hint}", file=sys.stderr)
         return EXIT_WITHHELD
 
 
