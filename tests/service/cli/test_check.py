@@ -175,6 +175,27 @@ def test_advisories_that_apply_to_no_index_are_an_error(
     assert (found, "error: advisories: no index has the projects of PyPI" in shown) == (status, status == 2)
 
 
+def test_the_configuration_file_and_the_feeds_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ASSAY_CONFIG", raising=False)
+    monkeypatch.setenv("ASSAY_STORAGE__DIRECTORY", str(tmp_path / "storage"))
+    assert run(["check"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("configuration: built-in settings\n")
+    assert "ADVISORIES" not in shown
+
+    _, shown = check(tmp_path, capsys, ALL, '[[advisories]]\nname = "local"\nurl = "records"\n')
+
+    assert shown.startswith(f"configuration: {tmp_path / 'proxy.toml'}\n")
+    [header, row] = [line.split() for line in shown.splitlines() if line.startswith(("ADVISORIES", "local"))]
+    assert header == ["ADVISORIES", "SOURCE", "REFRESH", "EVERY", "REQUIRED"]
+    assert row == ["local", str(tmp_path / "records"), "15", "minutes", "no"]
+    monkeypatch.setenv("ASSAY_CONFIG", str(tmp_path / "proxy.toml"))
+    assert run(["check"]) == 0
+    assert capsys.readouterr().out == shown
+
+
 @pytest.mark.parametrize(
     ("uploaders", "problems"),
     [

@@ -49,11 +49,13 @@ def main(options: argparse.Namespace) -> int:
     load_tls_contexts(configuration.connections)
     _check_server_files(configuration.server)
     for line in (
+        f"configuration: {options.config or os.environ.get('ASSAY_CONFIG') or 'built-in settings'}",
         *_describe_settings(configuration),
         *_describe_views(configuration, policies),
         "",
         *_describe_indexes(configuration),
         *_describe_evidence(configuration),
+        *_describe_advisories(configuration),
     ):
         print(line)
     for name, policy in policies.items():
@@ -149,6 +151,15 @@ def _describe_evidence(configuration: Configuration) -> list[str]:
         for each in configuration.evidence
     ]
     return ["", *format_for_output(("EVIDENCE", "KIND", "PLACE", "REPOSITORIES"), rows)] if rows else []
+
+
+def _describe_advisories(configuration: Configuration) -> list[str]:
+    """Return the lines of a table of the feeds of advisories; none without feeds."""
+    rows = [
+        (each.name, each.url, format_duration(each.refresh_every), "yes" if each.required else "no")
+        for each in configuration.advisories
+    ]
+    return ["", *format_for_output(("ADVISORIES", "SOURCE", "REFRESH EVERY", "REQUIRED"), rows)] if rows else []
 
 
 def _describe_rules(policy: Policy) -> list[str]:
