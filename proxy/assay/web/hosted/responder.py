@@ -21,6 +21,7 @@ from assay.publishers.signers import describe_signer
 from assay.web.audit import AuditRecorder
 from assay.web.exchange import Exchange, Rest
 from assay.web.hosted.body import read_json, read_upload
+from assay.web.hosted.upload_limit import UploadLimit
 from assay.web.routes import HostedChange, HostedProjects, UploadFile
 
 HostedRoute = UploadFile | HostedProjects | HostedChange
@@ -38,6 +39,7 @@ class HostedResponder:
     def __init__(self, uploads: UploadService | None, recorder: AuditRecorder) -> None:
         self._uploads = uploads
         self._recorder = recorder
+        self._limit = UploadLimit()
 
     def begin(self, exchange: Exchange, route: HostedRoute) -> Rest:
         """Return the work that answers a request.
@@ -61,11 +63,12 @@ class HostedResponder:
         filename: str | None = None
         try:
             check_index_uploader(index, user)
-            async with uploads.storage.stage(index.name) as staged:
-                fields, filename = await read_upload(request, staged, index.limits.file)
-                form = parse_form(fields, filename)
-                uploads.check_permission(index, user, form.project)
-                result = await uploads.accept(index, form, staged, user)
+            with self._limit.hold(user):
+                async with uploads.storage.stage(index.name) as staged:
+                    fields, filename = await read_upload(request, staged, index.limits.file)
+                    form = parse_form(fields, filename)
+                    uploads.check_permission(index, user, form.project)
+                    result = await uploads.accept(index, form, staged, user)
         except UploadRefusedError as error:
             reason = escape_controls(str(error))
             telemetry.warning("upload-refused", index=name, filename=filename, user=exchange.user_name, reason=reason)
