@@ -184,3 +184,19 @@ def test_a_predicate_that_no_condition_reads_is_told(
     assert run([*command, "--predicate", str(large), "-o", str(reviewer.reviews)]) == 0
     assert ("no condition (`where`) of a policy reads it" in capsys.readouterr().err) == is_told
     assert reviewer.read_subjects() == {(built.filename, built.sha256)}
+
+
+def test_the_trouble_of_one_file_does_not_affect_the_others(
+    reviewer: Reviewer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox, first, second = reviewer.sandbox, *reviewer.sandbox.files[:2]
+    full = reviewer.reviews / f"{first.built.sha256}.jsonl"
+    full.parent.mkdir()
+    full.write_text("{}\n" * 256)
+    command = ["attest", str(sandbox.write_lockfile("uv.lock")), "--predicate-type", REVIEW]
+    assert run([*command, "--key", str(reviewer.key), "-o", str(reviewer.reviews)]) == 2
+    found = capsys.readouterr()
+    assert f"not attested: {first.built.filename}: {full}: a proxy reads at most 256 bundles" in found.err
+    assert f"{second.built.filename}: written to " in found.out
+    assert len(found.out.splitlines()) == len(sandbox.files) - 1
+    assert full.read_text() == "{}\n" * 256

@@ -15,6 +15,10 @@ from assay.operator_files import read_file
 from assay.simple.model import Sha256
 
 
+class BundleFileError(ConfigurationError):
+    """File of bundles that cannot be read, or is full. The files for other digests are not affected."""
+
+
 def get_bundle_path(directory: Path, sha256: Sha256) -> Path:
     """Return the path of the file with the bundles about a digest."""
     return directory / f"{sha256}.jsonl"
@@ -24,7 +28,7 @@ def has_bundle(directory: Path, sha256: Sha256, is_same: Callable[[bytes], bool]
     """Return whether the file for a digest has a line for which `is_same` returns True.
 
     Raises:
-        ConfigurationError: the file cannot be read, or is too large.
+        BundleFileError: the file cannot be read, or is too large.
     """
     return any(is_same(line) for line in _read_lines(get_bundle_path(directory, sha256)))
 
@@ -36,7 +40,8 @@ def add_bundle(directory: Path, sha256: Sha256, bundle: bytes, is_same: Callable
     wait for each other.
 
     Raises:
-        ConfigurationError: the file cannot be read or written, or a proxy would not read so many bundles.
+        BundleFileError: the file cannot be read, or a proxy would not read so many bundles.
+        ConfigurationError: the directory or the file cannot be written.
     """
     path = get_bundle_path(directory, sha256)
     with _lock(directory):
@@ -47,7 +52,7 @@ def add_bundle(directory: Path, sha256: Sha256, bundle: bytes, is_same: Callable
         content = b"".join(line + b"\n" for line in lines)
         if len(lines) > MAX_LISTED_BUNDLES or len(content) > MAX_BUNDLE_LIST_BYTES:
             limit = f"{MAX_LISTED_BUNDLES} bundles and {MAX_BUNDLE_LIST_BYTES} bytes"
-            raise ConfigurationError(f"{path}: a proxy reads at most {limit} about a file; remove old ones")
+            raise BundleFileError(f"{path}: a proxy reads at most {limit} about a file; remove old ones")
         replace_file(path, content)
     return True
 
@@ -55,7 +60,11 @@ def add_bundle(directory: Path, sha256: Sha256, bundle: bytes, is_same: Callable
 def _read_lines(path: Path) -> list[bytes]:
     if not path.exists():
         return []
-    return [line for line in read_file(path, max_bytes=MAX_BUNDLE_LIST_BYTES).splitlines() if line.strip()]
+    try:
+        content = read_file(path, max_bytes=MAX_BUNDLE_LIST_BYTES)
+    except ConfigurationError as error:
+        raise BundleFileError(str(error)) from error
+    return [line for line in content.splitlines() if line.strip()]
 
 
 @contextmanager

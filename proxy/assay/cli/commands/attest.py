@@ -28,8 +28,8 @@ from assay.attestation.signing.statement import (
 )
 from assay.attestation.verification.errors import CheckFailed, UnknownMaterial
 from assay.attestation.verification.strict_json import MAX_STATEMENT_BYTES, parse_strict_json
-from assay.cli import EXIT_OK, EXIT_UNDECIDED
-from assay.cli.attesting.bundle_files import add_bundle, get_bundle_path, has_bundle
+from assay.cli import EXIT_CONFIGURATION, EXIT_OK, EXIT_UNDECIDED
+from assay.cli.attesting.bundle_files import BundleFileError, add_bundle, get_bundle_path, has_bundle
 from assay.cli.attesting.subjects import Subject, find_subjects
 from assay.cli.tables import escape_unprintable
 from assay.errors import ConfigurationError
@@ -44,7 +44,8 @@ _MAX_HINT_CHARACTERS: Final = 200
 def main(options: argparse.Namespace) -> int:
     """Sign the statements, write their bundles, and print a line for each file. Return the exit status.
 
-    The status is 3 if an entry of a lockfile could not be attested, otherwise 0.
+    The status is 2 if the bundles about a file cannot be read or are too many, 3 if an entry of a lockfile could not be
+    attested, otherwise 0.
 
     Raises:
         ConfigurationError: an argument, the key, the predicate or the configuration is invalid; or a file cannot be
@@ -67,14 +68,21 @@ def main(options: argparse.Namespace) -> int:
     if predicate is not None and is_too_large(predicate):
         print("assay: the predicate is so large that no condition (`where`) of a policy reads it", file=sys.stderr)
     subjects = find_subjects(options)
+    failures = []
     for subject in subjects.files:
         statement = build_statement(subject.filename, subject.sha256, options.predicate_type, predicate)
-        added = _attest(options.output, subject, statement, signer)
+        try:
+            added = _attest(options.output, subject, statement, signer)
+        except BundleFileError as error:
+            failures.append(f"not attested: {subject.filename}: {error}")
+            continue
         path = get_bundle_path(options.output, subject.sha256)
         done = f"written to {path}" if added else f"already in {path}"
         print(escape_unprintable(f"{subject.filename}: {done}"))
-    for problem in subjects.problems:
+    for problem in (*failures, *subjects.problems):
         print(f"assay: {escape_unprintable(problem)}", file=sys.stderr)
+    if failures:
+        return EXIT_CONFIGURATION
     return EXIT_UNDECIDED if subjects.problems else EXIT_OK
 
 
@@ -108,6 +116,7 @@ def _attest(directory: Path, subject: Subject, statement: bytes, signer: KeySign
     """Sign a statement and write its bundle. Return whether it is new.
 
     Raises:
+        BundleFileError: the existing bundles about the file cannot be read, or are too many.
         ConfigurationError: the key cannot sign, a proxy would not accept the bundle, or the bundle cannot be written.
     """
     is_same = partial(has_statement, statement=statement, key=signer.trust_key)
