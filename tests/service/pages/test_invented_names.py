@@ -28,6 +28,7 @@ async def test_a_client_may_request_so_many_unknown_names_and_others_are_not_aff
         assert (refused.status, refused.headers["Retry-After"]) == (429, "5")
         assert b"too many projects that do not exist" in refused.body
         assert index.count(index.page_path("invented-7")) == 0
+        assert (await proxy.get(f"/attestations/{'0' * 64}?project=invented-10")).status == 429
         assert (await proxy.get("/simple/invented-0/")).status == 404, "it is known to be absent"
         assert await proxy.fetch_listed("known")
         assert (await proxy.get("/simple/cold/")).status == 429, "it may be an invented name"
