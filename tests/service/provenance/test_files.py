@@ -170,7 +170,9 @@ async def test_what_cannot_be_read_about_one_file_affects_that_file_alone(review
 
 
 @pytest.mark.parametrize(
-    "line", ['{"a": NaN}', '{"a": 1, "a": 2}', "[" * 40 + "]" * 40, "{}, {}", '"\\ud800"'], ids=lambda line: line[:9]
+    "line",
+    ['{"a": NaN}', '{"a": 1e999}', '{"a": 1, "a": 2}', "[" * 40 + "]" * 40, "{}, {}", '"\\ud800"'],
+    ids=lambda line: line[:9],
 )
 async def test_a_line_that_verification_cannot_read_leaves_the_others(
     reviews: Path, caplog: pytest.LogCaptureFixture, line: str

@@ -11,6 +11,7 @@ import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from codecs import BOM_UTF8
+from math import isinf
 from typing import Any, Final, NoReturn
 
 from assay.attestation.verification.errors import CheckFailed
@@ -51,8 +52,8 @@ _UINT64_TEXT = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
 def parse_strict_json(raw: bytes, what: str) -> dict[str, Any]:
     """Parse a JSON object strictly by RFC 8259, and return it.
 
-    The bytes must be UTF-8 and must have at most 32 levels of nesting. Duplicate keys, NaN and lone surrogates are
-    errors.
+    The bytes must be UTF-8 and must have at most 32 levels of nesting. Duplicate keys, NaN, infinite
+    numbers and lone surrogates are errors.
 
     Args:
         raw: the bytes; untrusted.
@@ -88,7 +89,9 @@ def parse_json_with_duplicates(raw: bytes, what: str) -> tuple[dict[str, Any], b
         replaced = True
         return DUPLICATE_KEYS
 
-    value = _parse(raw, what, json.JSONDecoder(object_pairs_hook=mark, parse_constant=_reject_constant))
+    value = _parse(
+        raw, what, json.JSONDecoder(object_pairs_hook=mark, parse_constant=_reject_constant, parse_float=_parse_finite)
+    )
     if value is DUPLICATE_KEYS:
         raise CheckFailed(what, "well-formed JSON in UTF-8", "a JSON object with the same key twice")
     if not isinstance(value, dict):
@@ -149,7 +152,16 @@ def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not valid in JSON")
 
 
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_reject_duplicate_keys, parse_constant=_reject_constant)
+def _parse_finite(text: str) -> float:
+    value = float(text)
+    if isinf(value):  # written again, it would not be JSON
+        raise ValueError("a number is too large")
+    return value
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_reject_duplicate_keys, parse_constant=_reject_constant, parse_float=_parse_finite
+)
 
 
 def get_member(json_object: dict[str, Any], key: str, kind: type, step: str) -> Any:  # noqa: ANN401 - `kind` says which

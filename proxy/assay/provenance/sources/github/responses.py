@@ -87,9 +87,20 @@ def parse_bundle(body: bytes) -> Bundle:
 
 
 def encode_bundles(bundles: Iterable[Bundle]) -> bytes:
-    """Return the document with these bundles: a JSON list in a fixed order, without repetitions."""
-    texts = {json.dumps(each, sort_keys=True, separators=(",", ":")) for each in bundles}
+    """Return the document with these bundles: a JSON list in a fixed order, without repetitions.
+
+    A bundle with NaN or an infinite number is replaced by null, which verification rejects. It would make the document
+    unreadable.
+    """
+    texts = {_encode_bundle(each) for each in bundles}
     return f"[{','.join(sorted(texts))}]".encode()
+
+
+def _encode_bundle(bundle: Bundle) -> str:
+    try:
+        return json.dumps(bundle, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return "null"
 
 
 def _parse_object(body: bytes) -> dict[str, Any]:

@@ -114,6 +114,13 @@ def test_the_document_depends_only_on_the_set_of_bundles() -> None:
     assert parse_bundle(b'{"a": 1}') == {"a": 1}
 
 
+@pytest.mark.parametrize(("number", "text"), [("1e300", '{"a":1e+300}'), ("1e999", "null"), ("NaN", "null")])
+def test_a_bundle_with_a_number_that_json_lacks_leaves_the_others(number: str, text: str) -> None:
+    good = parse_bundle(b'{"b": 1}')
+    document = encode_bundles([good, parse_bundle(f'{{"a": {number}}}'.encode())]).decode()
+    assert sorted(document[1:-1].split(",")) == sorted(['{"b":1}', text])
+
+
 @given(st.one_of(st.binary(max_size=100), st.lists(ENTRIES, max_size=3).map(lambda entries: listing(*entries))))
 def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
     for parse in (parse_listing, parse_bulk_listing, parse_bundle):
