@@ -92,7 +92,7 @@ def _render_words(overview: Overview) -> Markup:
     )
     if overview.undescribed:
         missing = (
-            "no page of the project was judged since Assay began to record summaries",
+            "no summary of the page is recorded yet; the next use of the project may add it",
             f"{len(overview.undescribed):,}",
             _render_projects(overview.undescribed),
         )
