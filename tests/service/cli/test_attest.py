@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from assay.cli import run
+from assay.cli.commands.attest import make_secret_reader
+from assay.errors import ConfigurationError
 from tests.world.index.distributions import wheel
 from tests.world.proxy.cli_sandbox import CliSandbox, each_lockfile_kind
 from tests.world.sigstore.review_keys import write_key
@@ -157,6 +159,25 @@ def test_the_passphrase_comes_from_the_environment(
     monkeypatch.setenv("ASSAY_KEY_PASSPHRASE", "open sesame")
     assert run(command) == 0
     assert reviewer.read_subjects() == {(built.filename, built.sha256)}
+
+
+def test_the_terminal_is_asked_once_for_the_passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts: list[str] = []
+
+    def answer(prompt: str) -> str:
+        prompts.append(prompt)
+        if len(prompts) > 1:
+            raise EOFError
+        return "open sesame"
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("assay.cli.commands.attest.getpass", answer)
+    read_secret = make_secret_reader({})
+    assert (read_secret("pin"), read_secret("pin")) == ("open sesame", "open sesame")
+    assert prompts == ["pin of the key: "]
+    with pytest.raises(ConfigurationError, match="the key needs a passphrase, and the terminal gave none"):
+        make_secret_reader({})("passphrase")
+    assert make_secret_reader({"ASSAY_KEY_PASSPHRASE": "other"})("pin") == "other"
 
 
 def test_a_predicate_that_is_too_large_is_refused_before_it_is_written(

@@ -95,7 +95,10 @@ def make_secret_reader(environ: Mapping[str, str]) -> Callable[[str], str]:
             return value
         if not sys.stdin.isatty():
             raise ConfigurationError(f"the key needs a {name}: set {SECRET_VARIABLE}, or use a terminal")
-        return getpass(f"{name} of the key: ")
+        try:
+            return getpass(f"{name} of the key: ")
+        except EOFError as error:
+            raise ConfigurationError(f"the key needs a {name}, and the terminal gave none") from error
 
     return read_secret
 
