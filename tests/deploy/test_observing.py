@@ -11,7 +11,7 @@ import pytest
 
 from assay.telemetry import metrics
 from assay.telemetry.requests import RequestsCollector
-from assay.web.routes import Route
+from assay.web.routing.routes import Route
 from tests.deploy.tools import CHART, documents, documents_of, only, run
 
 pytestmark = pytest.mark.deploy

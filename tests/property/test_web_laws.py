@@ -6,7 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from assay.web.ranges import ByteRange, UnsafeResume, UnsatisfiableRange, WholeFile, select_range
-from assay.web.routes import CanonicalRedirect, DistributionFile, DistributionMetadata, SimpleProject, match_route
+from assay.web.routing.routes import CanonicalRedirect, DistributionFile, DistributionMetadata, SimpleProject
+from assay.web.routing.targets import match_route
 from tests.property.fuzzing import examples
 
 EXAMPLES = examples(300)

@@ -11,7 +11,8 @@ from assay.errors import ConfigurationError
 from assay.policy.language.model import Showing
 from assay.users import Authentication, User
 from assay.views import RESERVED_SEGMENTS
-from assay.web.routes import Route, UnknownRoute, match_route
+from assay.web.routing.routes import Route, UnknownRoute
+from assay.web.routing.targets import match_route
 from tests.unit.config_text import load
 
 AUTH = '[server.auth]\ntokens = "tokens"\n'

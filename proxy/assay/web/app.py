@@ -36,7 +36,7 @@ from assay.web.hosted.body import drain_body
 from assay.web.hosted.responder import HostedResponder, HostedRoute
 from assay.web.metrics import MetricsEndpoint
 from assay.web.repeated_failures import RepeatedFailures
-from assay.web.routes import (
+from assay.web.routing.routes import (
     HostedChange,
     HostedProjects,
     LivenessProbe,
@@ -45,8 +45,8 @@ from assay.web.routes import (
     ReadinessProbe,
     UploadFile,
     find_broken_rule,
-    resolve_target,
 )
+from assay.web.routing.targets import resolve_target
 from assay.web.ui.activity.responder import ActivityResponder
 from assay.web.ui.pages import UiResponder
 from assay.web.view import ViewResponder

@@ -28,7 +28,8 @@ from assay.users import User, current_client
 from assay.web.files import AbortedError
 from assay.web.origin import get_client_network, is_trusted_proxy, resolve_client_address
 from assay.web.response import BufferedResponse
-from assay.web.routes import ResolvedTarget, Route, split_absolute_form
+from assay.web.routing.routes import Route
+from assay.web.routing.targets import ResolvedTarget, split_absolute_form
 
 _MAX_LOGGED_PATH_CHARS = 300
 _MAX_USER_NAME_CHARS = 1024

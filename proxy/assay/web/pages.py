@@ -21,7 +21,7 @@ from assay.web.exchange import Exchange
 from assay.web.files import send_spooled
 from assay.web.origin import is_expected_origin, resolve_secure_origin
 from assay.web.response import BufferedResponse, FixedHeaders
-from assay.web.routes import SimpleProject
+from assay.web.routing.routes import SimpleProject
 
 _MAX_VARIANT_KEY_CHARS = 1024
 """Maximum size of a variant key in characters. A response with a longer key is not kept for later requests."""

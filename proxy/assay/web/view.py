@@ -40,7 +40,7 @@ from assay.web.files import respond_from_memory, send_cached, send_in_progress
 from assay.web.osv.responder import OsvResponder
 from assay.web.pages import find_page_response, render_page_response, serve_root_list
 from assay.web.response import BufferedResponse
-from assay.web.routes import (
+from assay.web.routing.routes import (
     CanonicalRedirect,
     DistributionFile,
     DistributionMetadata,

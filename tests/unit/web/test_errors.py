@@ -28,7 +28,7 @@ from assay.errors import (
     VerificationUnavailableError,
 )
 from assay.web.errors import add_help_to_phrase, build_problem, sanitize_reason_phrase
-from assay.web.routes import match_route
+from assay.web.routing.targets import match_route
 
 URL = "https://pypi.org/integrity/a-project/1.0/a_project-1.0-cp311-cp311-manylinux_2_17_x86_64.whl/provenance"
 

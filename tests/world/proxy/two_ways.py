@@ -19,7 +19,7 @@ from aiohttp import web
 from assay.config import ServerSettings
 from assay.web.exchange import Exchange, Peer, Pending, RequestHead
 from assay.web.response import BufferedResponse
-from assay.web.routes import resolve_target
+from assay.web.routing.targets import resolve_target
 from assay.web.server import server
 from assay.web.server.connection import Connection
 

@@ -22,7 +22,7 @@ from assay.web.audit import AuditRecorder
 from assay.web.exchange import Exchange, Rest
 from assay.web.hosted.body import read_json, read_upload
 from assay.web.hosted.upload_limit import UploadLimit
-from assay.web.routes import HostedChange, HostedProjects, UploadFile
+from assay.web.routing.routes import HostedChange, HostedProjects, UploadFile
 
 HostedRoute = UploadFile | HostedProjects | HostedChange
 _NO_STORE = {"Cache-Control": "no-store"}

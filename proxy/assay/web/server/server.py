@@ -37,7 +37,8 @@ from assay.web.files import STALL_TIMEOUT_SECONDS, AbortedError, send_paced
 from assay.web.health import Readiness
 from assay.web.origin import is_trusted_proxy
 from assay.web.response import BufferedResponse, to_plain
-from assay.web.routes import LivenessProbe, ReadinessProbe, match_route
+from assay.web.routing.routes import LivenessProbe, ReadinessProbe
+from assay.web.routing.targets import match_route
 from assay.web.server.connection import Connection
 from assay.web.server.connection_limit import ConnectionLimit, ConnectionSlot, cap_connections, raise_descriptor_limit
 from assay.web.server.listener import ACCEPT_PAUSE_SECONDS, Listener

@@ -23,7 +23,7 @@ from assay.simple.namespaces import read_namespaces
 from assay.views import DEFAULT_VIEW, ViewSettings
 from assay.web.exchange import Exchange
 from assay.web.origin import resolve_origin
-from assay.web.routes import HomePage, PolicyPage, ProjectPage
+from assay.web.routing.routes import HomePage, PolicyPage, ProjectPage
 from assay.web.ui.home import HomeContext, HomeStats, render_home_page
 from assay.web.ui.policy import render_policy_page
 from assay.web.ui.project import ProjectFacts, Selection, render_project_page

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from assay.policy.reasons import escape_controls
 from assay.policy.verdict import ReasonCode
 from assay.ports import RefusedRequest
-from assay.web.routes import get_query_parameter
+from assay.web.routing.targets import get_query_parameter
 from assay.web.ui.layout import render_instant, render_page, render_table
 from assay.web.ui.markup import Child, Markup, element, join_markup, markup_if
 

@@ -26,7 +26,7 @@ from assay.ports import Advisories, RefusalFilter, Storage
 from assay.simple.model import NormalizedName
 from assay.views import DEFAULT_VIEW, ViewSettings
 from assay.web.exchange import Exchange
-from assay.web.routes import OverviewPage, RefusalsPage, Search
+from assay.web.routing.routes import OverviewPage, RefusalsPage, Search
 from assay.web.ui.activity.overview import (
     MAX_OVERVIEW_PROJECTS,
     Overview,

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from assay.simple.model import NormalizedName
 from assay.simple.search import SearchTarget
-from assay.web.routes import (
+from assay.web.routing.routes import (
     CanonicalRedirect,
     DistributionFile,
     DistributionMetadata,
@@ -32,7 +32,6 @@ from assay.web.routes import (
     ProjectPage,
     ReadinessProbe,
     RefusalsPage,
-    ResolvedTarget,
     Route,
     RouteRules,
     Search,
@@ -41,10 +40,8 @@ from assay.web.routes import (
     UnknownRoute,
     UploadFile,
     find_broken_rule,
-    match_route,
-    resolve_target,
-    split_absolute_form,
 )
+from assay.web.routing.targets import ResolvedTarget, match_route, resolve_target, split_absolute_form
 
 FOO = NormalizedName("foo")
 SHA256 = "a1" * 32

@@ -1,0 +1,1 @@
+"""Routes, and the resolution of request targets to them. Begin with `targets`."""
