@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 
 from assay import telemetry
 
@@ -11,6 +12,8 @@ _TIMEOUT_SECONDS = 20
 
 class Told:
     """Recorder of the events with one name; create it in the event loop.
+
+    It unsubscribes when nothing refers to it any more, because the number of subscribers is limited.
 
     Attributes:
         events: fields of the events so far.
@@ -21,7 +24,9 @@ class Told:
         self._name = name
         self._arrived = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self.unsubscribe = telemetry.subscribe(self._take)
+        take = weakref.WeakMethod(self._take)
+        self.unsubscribe = telemetry.subscribe(lambda event: None if (taking := take()) is None else taking(event))
+        weakref.finalize(self, self.unsubscribe)
 
     def _take(self, event: telemetry.Event) -> None:
         if event.name == self._name:

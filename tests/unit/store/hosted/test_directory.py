@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.errors import StorageError, StorageInUseError, UploadRefusedError
+from assay.errors import StorageError, StorageInUseError
 from assay.store.hosted.directory import HostedDirectory
 from tests.contract.hosted_contract import ACME, CONTENT, INDEX, make_file, publish, read_file
 from tests.world.proxy.told import Told
@@ -57,7 +57,7 @@ async def test_uploads_in_progress_are_removed_at_the_next_start(tmp_path: Path)
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"schema": 2}', b'{"schema": 1}'])
-async def test_a_file_with_a_damaged_entry_is_not_listed_and_its_name_stays_taken(
+async def test_a_file_with_a_damaged_entry_is_not_listed_and_its_project_takes_no_uploads(
     damage: bytes, tmp_path: Path
 ) -> None:
     place, told = await fill(tmp_path), Told("hosted-entry-unusable")
@@ -65,7 +65,7 @@ async def test_a_file_with_a_damaged_entry_is_not_listed_and_its_name_stays_take
     storage = await HostedDirectory.open(tmp_path, [INDEX])
     await told.wait()
     assert storage.find_project(INDEX, ACME) is None
-    with pytest.raises(UploadRefusedError, match="is taken"):
+    with pytest.raises(StorageError, match="is damaged, so its owner, versions and names cannot be checked"):
         await publish(storage, FILE)
     await storage.close()
 
