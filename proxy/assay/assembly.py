@@ -39,7 +39,7 @@ from assay.files.service import FileService
 from assay.files.wheel_metadata import WheelMetadata
 from assay.gate.advisory_hits import AdvisoryHitReporter
 from assay.gate.gate import Gate, GateResources, GateSettings
-from assay.gate.judged_page import create_judged_page_cache
+from assay.gate.judged_page import MAX_CACHED_FILES, create_judged_page_cache
 from assay.gate.summaries import PageSummaries
 from assay.gate.uploads import UploadService
 from assay.operator_files import read_text
@@ -72,6 +72,8 @@ class Tuning:
     """Limits, delays and timeouts that have no configuration key. Tests and dry runs change them."""
 
     gate: GateSettings = field(default_factory=GateSettings)
+    max_judged_files: int = MAX_CACHED_FILES
+    """Maximum number of files of the judged pages in memory."""
     pages: PageCacheSettings = field(default_factory=PageCacheSettings)
     files: FileCacheSettings = field(default_factory=FileCacheSettings)
     max_unrecorded_bytes: int = MAX_UNRECORDED_BYTES
@@ -268,7 +270,7 @@ async def assemble(
             stack.push_async_callback(view_gate.close)
             store.notices.subscribe(view_gate.handle_notice)
             views.append(View(settings=settings, gate=view_gate))
-        summaries = PageSummaries((view.gate for view in views), store.usage, clock)
+        summaries = PageSummaries(store.usage, clock)
         stack.push_async_callback(summaries.close)
         uploads = None
         if hosted_files is not None and hosted_pages is not None:
@@ -460,7 +462,7 @@ def _build_gate_factory(
             advisories=advisories,
         ),
         ledger=store.ledger,
-        judged_pages=create_judged_page_cache(),
+        judged_pages=create_judged_page_cache(tuning.max_judged_files),
         flights=ProcessFlights(),
         clock=clock,
     )

@@ -25,7 +25,7 @@ from assay.simple.coding import encode_content
 from assay.simple.model import NormalizedName
 from assay.simple.negotiate import PageFormat
 
-_MAX_CACHED_FILES = 30_000
+MAX_CACHED_FILES = 30_000
 """Maximum number of files of all cached judged pages together. A file takes about 3 kB, which includes its part of the
 rendered forms."""
 _MAX_RENDERINGS = 18
@@ -70,12 +70,10 @@ class PreparedPage:
 
 @dataclass(slots=True)
 class PageMarks:
-    """Use of a judged page, and work that is done once for it."""
+    """Work that is done once for a judged page."""
 
-    is_used: bool = False
-    """True if a client got the page or a file that it lists."""
     is_summarized: bool = False
-    """True if the summary of the page is in the usage record."""
+    """True if the summary of the page is in the usage record, or the page waits for its summary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +105,7 @@ class JudgedPage:
     sources: tuple[str, ...] = ()
     """Names of the evidence sources that were asked about files of the page, with the subjects of the questions."""
     marks: PageMarks = field(default_factory=PageMarks, repr=False, compare=False)
-    """Use of the page, and work that is done once for it. All copies of a judged page share the marks."""
+    """Work that is done once for the page. All copies of a judged page share the marks."""
     _renderings: Lru[tuple[bool, str | None, str], RenderedPage] = field(
         default_factory=partial(Lru, max_items=_MAX_RENDERINGS), repr=False, compare=False
     )
@@ -201,7 +199,7 @@ JudgedPageCache: TypeAlias = Lru[tuple[str, NormalizedName], JudgedPage]
 """Cache of the judged pages of all views. The key is a view and a project."""
 
 
-def create_judged_page_cache(max_files: int = _MAX_CACHED_FILES) -> JudgedPageCache:
+def create_judged_page_cache(max_files: int = MAX_CACHED_FILES) -> JudgedPageCache:
     """Return an empty cache for judged pages. Together, the cached pages have at most `max_files` files."""
     return JudgedPageCache(max_weight=max_files, weigh=lambda judged: 1 + len(judged.page.project.files))
 

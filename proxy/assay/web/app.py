@@ -273,6 +273,7 @@ def create_app(
             ),
             recorder=AuditRecorder(audit_trail),
             usage=assembly.store.usage,
+            summaries=assembly.summaries,
             refusals=assembly.store.refusals,
         )
         for view in assembly.views

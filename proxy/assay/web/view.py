@@ -26,6 +26,7 @@ from assay.gate.gate import WithheldError
 from assay.gate.hidden_versions import HiddenVersion, Hiding
 from assay.gate.judged_page import JudgedPage
 from assay.gate.known_attestations import find_attestations
+from assay.gate.summaries import PageSummaries
 from assay.pages.root_list import RootListCache as Roots
 from assay.policy.reasons import escape_controls
 from assay.policy.verdict import Approved, Withheld
@@ -92,6 +93,7 @@ class ViewResponder:
         activity: responder for the pages about used projects and refusals.
         recorder: writer of audit entries.
         usage: record of the projects and versions that clients use, which all views share.
+        summaries: writer of the summaries of judged pages, which all views share.
         refusals: record of refused requests, which all views share.
     """
 
@@ -106,6 +108,7 @@ class ViewResponder:
         activity: ActivityResponder,
         recorder: AuditRecorder,
         usage: Usage,
+        summaries: PageSummaries,
         refusals: Refusals,
     ) -> None:
         self._view = view
@@ -117,6 +120,7 @@ class ViewResponder:
         self._activity = activity
         self._recorder = recorder
         self._usage = usage
+        self._summaries = summaries
         self._osv = OsvResponder(gate=view.gate, clock=clock)
         self._refusals = refusals
         self.log_name = None if view.settings.name == DEFAULT_VIEW else view.settings.name
@@ -211,8 +215,8 @@ class ViewResponder:
         Hidden versions are logged and shown on the home page once per page.
         """
         if judged.listing.absence_reason is None:
-            judged.marks.is_used = True
             self._usage.note(judged.page.index.name, judged.page.project.name, view=self.settings.name)
+            self._summaries.note(self.settings.name, judged)
         if (report := judged.hidden) is None:
             return
         for each in report.versions:
@@ -264,12 +268,14 @@ class ViewResponder:
             if (body := self._gate.peek_content(approval.verdict)) is not None:
                 return await complete_rest(self._give_from_memory(exchange, approval, body), request)
         _log_policy_exception(approval.verdict)
+        judged = self._gate.peek_page(approval.verdict.project)  # during the wait, the cache may evict it
         async with self._gate.open_content(approval.verdict) as content:
             is_hit = isinstance(content, Cached) or content.download.stored is not None
             _get_file_counter("hit" if is_hit else "miss").inc()
             try:
                 await self._recorder.record_served(exchange, approval.verdict, approval.policy_digest)
-                self._note_file(approval.verdict)
+                self._note_file(approval.verdict, judged)
+                del judged  # a slow client need not keep the page in memory
                 if isinstance(content, Cached):
                     return await send_cached(request, content)
                 return await send_in_progress(request, content)
@@ -280,17 +286,17 @@ class ViewResponder:
     def _give_from_memory(self, exchange: Exchange, approval: _Approval, content: bytes) -> web.StreamResponse | Rest:
         _log_policy_exception(approval.verdict)
         _get_file_counter("hit").inc()
-        self._note_file(approval.verdict)
+        self._note_file(approval.verdict, self._gate.peek_page(approval.verdict.project))
         head, digest = exchange.head, approval.verdict.sha256
         return self._give(exchange, approval, respond_from_memory(head.headers, digest, content, method=head.method))
 
-    def _note_file(self, approved: Approved) -> None:
-        """Note the use of the version of a file."""
+    def _note_file(self, approved: Approved, judged: JudgedPage | None) -> None:
+        """Note the use of the version of a file, and of the judged page that approved it, if that is in memory."""
         if (distribution := approved.file.distribution) is not None:
             index = self._gate.resources.pages.require_owner(distribution.project).name
             self._usage.note(index, distribution.project, view=self.settings.name, version=distribution.version)
-            if (judged := self._gate.peek_page(distribution.project)) is not None:
-                judged.marks.is_used = True
+            if judged is not None:
+                self._summaries.note(self.settings.name, judged)
 
     def _begin_metadata(self, exchange: Exchange, location: str) -> web.StreamResponse | Rest:
         approval = self._peek_approval(location)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.utils import NormalizedName
 
 from assay.assembly import Tuning
 from tests.world.advisories.snapshots import make_snapshot, malware
@@ -78,7 +79,7 @@ def fill(index: Index, sigstore: PrivateSigstore) -> dict[str, ListedFile]:
 
 @asynccontextmanager
 async def run_world(
-    tmp_path: Path, clock: ManualClock | None = None, *, ecosystem: str = "PyPI"
+    tmp_path: Path, clock: ManualClock | None = None, *, ecosystem: str = "PyPI", max_judged_files: int = 1_000
 ) -> AsyncIterator[World]:
     sigstore = PrivateSigstore(seed=1)
     async with Index() as index:
@@ -93,7 +94,7 @@ async def run_world(
             policies={"strict": CLOSED_POLICY},
             configuration=configuration,
             clock=clock,
-            tuning=Tuning(overview_seconds=0),
+            tuning=Tuning(overview_seconds=0, max_judged_files=max_judged_files),
         ) as proxy:
             yield World(proxy, index, files)
 
@@ -193,13 +194,25 @@ async def test_projects_that_were_used_long_ago_are_left_out(tmp_path: Path) -> 
 
 
 async def test_a_project_without_a_summary_is_not_examined(world: World) -> None:
-    await world.proxy.fetch_page("good")
-    store = world.proxy.assembly.store
-    await store.usage.flush()
-    for page in world.proxy.assembly.gate.list_cached_pages():
-        page.marks.is_summarized = True
+    world.proxy.assembly.store.usage.note("test", NormalizedName("good"), view="default")
     assert (await world.read())["not-examined"] == ["good"]
     assert "not examined" in (await world.show()).text
+    await world.proxy.fetch_page("good")
+    assert (await world.read())["not-examined"] == []
+
+
+async def test_pages_that_the_cache_evicted_are_examined_too(tmp_path: Path) -> None:
+    async with run_world(tmp_path, max_judged_files=1) as world:
+        await world.proxy.fetch_page("good")
+        assert (await world.proxy.get(world.proxy.files_path(world.files["lost-2.0"]))).status == 200
+        await world.proxy.fetch_page("moved")
+        cached = world.proxy.assembly.gate.list_cached_pages()
+        assert [each.page.project.name for each in cached] == ["moved"]
+        found = await world.read()
+        assert (found["not-examined"], words_of(found)) == (
+            [],
+            {"good 2.0": ["full"], "lost 2.0": ["no", "lost"], "moved 2.0": ["full", "changed"]},
+        )
 
 
 async def test_advisories_on_used_versions_are_shown_when_there_are_any(world: World) -> None:
