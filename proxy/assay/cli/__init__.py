@@ -224,7 +224,7 @@ def _add_exception_commands(commands: argparse._SubParsersAction[argparse.Argume
     waive.add_argument(
         "--append", action="store_true", help="append the waiver to the policy file instead of printing it"
     )
-    _add_view_option(waive)
+    _add_policy_or_view_option(waive)
     _add_view_option(add_attest_command(commands, _add_command))
     blast = _add_command(
         commands,

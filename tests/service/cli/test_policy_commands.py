@@ -108,6 +108,19 @@ def test_waive_expands_a_release_to_its_withheld_files_and_no_others(
     assert run(["explain", "plain", "1.1", *config]) == 1
 
 
+def test_a_waiver_is_written_for_a_policy_that_is_not_in_use_yet(sandbox: CliSandbox) -> None:
+    sandbox.policy.write_text(LENIENT_POLICY)
+    planned = sandbox.directory / "planned.toml"
+    planned.write_text(STRICT_POLICY)
+    arguments = ("waive", "plain==1.0", "--reason", "x", "--expires", "2999-12-31")
+    assert sandbox.run_assay(*arguments)[0] == 2, "the policy in use approves the file"
+    status, text = sandbox.run_assay(*arguments, "--policy", str(planned))
+    assert status == 0
+    assert sandbox.run_assay(*arguments, "--policy", str(planned), "--append") == (0, "")
+    assert (sandbox.policy.read_text(), planned.read_text()) == (LENIENT_POLICY, STRICT_POLICY + text)
+    assert sandbox.run_assay(*arguments, "--policy", str(planned))[0] == 2, "the waiver approves the file"
+
+
 def test_a_waiver_also_lifts_reasons_that_appear_after_the_first(sandbox: CliSandbox) -> None:
     """The evidence of a file that is too young is not fetched, so `unattested` appears only after `too-young`."""
     policy = STRICT_POLICY + 'min-age = "36000 days"\n'

@@ -51,7 +51,7 @@ class WaiverText:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Write the waiver to standard output. With ``--append``, write it to the end of the policy file.
+    """Write the waiver to standard output. With ``--append``, write it to the end of the policy file that was used.
 
     Raises:
         ConfigurationError: the configuration, the policy, an argument or the expiry is invalid; or a file is unknown,

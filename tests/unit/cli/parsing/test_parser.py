@@ -82,6 +82,7 @@ def test_any_other_error_has_no_suggestion(capsys: pytest.CaptureFixture[str]) -
         ("explain", ["numpy", "1.0"], ["--view=v", "--json"], {"project": "numpy", "which": "1.0", "view": "v"}),
         ("cache", ["warm", "uv.lock"], ["--view=v"], {"action": "warm", "lockfile": Path("uv.lock"), "view": "v"}),
         ("waive", ["f", "g"], ["--reason=r", "--expires=d"], {"files": ["f", "g"], "reason": "r", "expires": "d"}),
+        ("waive", ["f"], ["--reason=r", "--expires=d", "--policy=p"], {"files": ["f"], "policy": Path("p")}),
         ("policy diff", ["old", "new"], ["--json"], {"old": Path("old"), "new": Path("new"), "json": True}),
     ],
 )
@@ -109,6 +110,10 @@ def test_a_missing_or_further_argument_is_an_error(capsys: pytest.CaptureFixture
         (["audit"], "the following arguments are required: LOCKFILE"),
         (["explain", "a", "b", "c"], "unrecognized arguments: c"),
         (["audit", "--json", "--sarif", "uv.lock"], "not allowed with argument --json"),
+        (
+            ["waive", "f", "--reason=r", "--expires=d", "--policy=p", "--view=v"],
+            "not allowed with argument --policy",
+        ),
         (["audit", "uv.lock", "--jsn"], "unrecognized arguments: --jsn"),
     ):
         with pytest.raises(SystemExit) as ended:
