@@ -80,10 +80,11 @@ async def test_a_refused_command_states_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with run_hosting_proxy(tmp_path) as world:
-        for user, reason in (("bot", "may not manage the index internal"), ("wrong", "give a user name and password")):
-            status, shown = await run_hosted(world, monkeypatch, capsys, "list", "internal", user=user)
-            assert (status, reason in shown) == (1, True), shown
-            assert "ASSAY_TOKEN" not in shown
+        status, shown = await run_hosted(world, monkeypatch, capsys, "list", "internal", user="bot")
+        assert (status, "may not manage the index internal" in shown) == (1, True), shown
+        assert "ASSAY_TOKEN" not in shown
+        status, shown = await run_hosted(world, monkeypatch, capsys, "list", "internal", user="wrong")
+        assert (status, shown) == (1, "assay: the proxy does not know the token in ASSAY_TOKEN\n")
         monkeypatch.delenv("ASSAY_TOKEN")
         command = ["hosted", "list", "internal", "--url", world.proxy.origin]
         assert await asyncio.to_thread(run, command) == 1

@@ -14,12 +14,10 @@ import sys
 from collections.abc import Mapping
 
 from assay.cli import EXIT_OK, EXIT_WITHHELD
-from assay.cli.hosted.client import HostedClient, describe_files, find_distributions
+from assay.cli.hosted.client import TOKEN_VARIABLE, HostedClient, describe_files, find_distributions
 from assay.cli.tables import escape_unprintable, print_table
 from assay.config import Configuration, load_configuration
 from assay.errors import ConfigurationError, UploadForbiddenError, UploadRefusedError
-
-TOKEN_VARIABLE = "ASSAY_TOKEN"  # noqa: S105 - the name of a variable
 
 
 def main(options: argparse.Namespace) -> int:

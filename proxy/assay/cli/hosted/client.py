@@ -16,6 +16,7 @@ from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sd
 
 from assay.errors import ConfigurationError, UploadForbiddenError, UploadRefusedError, UpstreamUnavailableError
 
+TOKEN_VARIABLE: Final = "ASSAY_TOKEN"  # noqa: S105 - the name of a variable
 _REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
 _TOKEN_USER: Final = "__token__"  # noqa: S105 - the user name that PyPI gives to tokens
 _MAX_ATTESTATION_BYTES: Final = 2**20
@@ -106,6 +107,8 @@ class HostedClient:
         match response.status:
             case HTTPStatus.OK:
                 return body
+            case HTTPStatus.UNAUTHORIZED if self.token is not None:
+                raise UploadForbiddenError(f"the proxy does not know the token in {TOKEN_VARIABLE}")
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
                 raise UploadForbiddenError(_explain(response, body))
             case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
