@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from base64 import b64decode
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from assay.cli import run
 from assay.cli.commands.attest import make_secret_reader
 from assay.errors import ConfigurationError
+from tests.paths import DOCS
 from tests.world.index.distributions import wheel
 from tests.world.proxy.cli_sandbox import CliSandbox, each_lockfile_kind
 from tests.world.sigstore.review_keys import write_key
@@ -82,6 +85,26 @@ def test_files_on_disk_are_attested_once(sandbox: CliSandbox, reviewer: Reviewer
     assert place.read_bytes().startswith(before)
     statements = reviewer.read_statements()[built[0].sha256]
     assert [each["predicate"]["verdict"] for each in statements] == ["ok", "ok", "bad"]
+
+
+def test_the_documented_example_leads_from_the_key_to_the_approval(
+    sandbox: CliSandbox, reviewer: Reviewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = (DOCS / "using-policies.md").read_text("utf-8").partition("### Write reviews\n")[2].partition("\n#")[0]
+    section = section.replace("numpy", "plain").replace("1.26.4", "1.0")
+    configuration, rule = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
+    attest, explain = (shlex.split(each) for each in re.findall(r"(?m)^\$ assay (.+)$", section))
+    config = sandbox.directory / "proxy.toml"
+    reviewer.reviews.mkdir()
+    config.write_text(config.read_text() + configuration)
+    sandbox.policy.write_text(f"version = 1\n{rule}")
+    (sandbox.directory / "ok.json").write_text('{"verdict": "ok"}')
+    monkeypatch.chdir(sandbox.directory)
+    status, text = sandbox.run_assay(*explain)
+    assert (status, "countersigned" in text) == (1, True), text
+    assert sandbox.run_assay(*attest)[0] == 0
+    status, text = sandbox.run_assay(*explain)
+    assert (status, "approved" in text) == (0, True), text
 
 
 @each_lockfile_kind
