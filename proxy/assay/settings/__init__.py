@@ -57,16 +57,18 @@ class Settings(BaseModel):
     )
 
 
-def make_key_error(key: str | KeyPath, *, expected: str, found: object) -> PydanticCustomError:
+def make_key_error(key: str | KeyPath, *, expected: str, found: object, remedy: str = "") -> PydanticCustomError:
     """Return an error about one key, for a validator of a model to raise.
 
     Args:
         key: the key, or its path, relative to the table of that model.
         expected: description of the expected value.
         found: the value in the document.
+        remedy: what to write instead, if `expected` does not say it.
     """
     path = key if isinstance(key, tuple) else (key,)
-    return PydanticCustomError("wrong", "{expected}", {"key": path, "expected": expected, "found": found})
+    context = {"key": path, "expected": expected, "found": found, "remedy": remedy}
+    return PydanticCustomError("wrong", "{expected}", context)
 
 
 def parse_toml(text: str, source: str) -> dict[str, Any]:
@@ -156,7 +158,8 @@ def _describe_problem(model: type[BaseModel], table: Mapping[str, Any], problem:
         return path, "expected a value, found nothing: this key is required"
     if kind == "wrong":
         path, found = (*path, *context["key"]), context["found"]
-        return path, f"expected {context['expected']}, found {_quote(found, path)}"
+        remedy = f"; {context['remedy']}" if context["remedy"] else ""
+        return path, f"expected {context['expected']}, found {_quote(found, path)}{remedy}"
     if kind == "union_tag_invalid":
         path = (*path, *_discriminator_path(context))
         found = context["tag"]

@@ -343,5 +343,9 @@ def _check_merged_rule(rule: Rule, defaults: Requirements, number: int) -> None:
             key, expected=f'"required", or no value, because [defaults] has {implying_key}', found="if-present"
         )
     if merged.attestations is AttestationMode.REQUIRED and merged.publishers is None and rule.deny is None:
-        expected = 'publishers, or publishers = "any", because attestations are required'
-        raise make_key_error(("rules", number, "publishers"), expected=expected, found=None)
+        raise make_key_error(
+            ("rules", number, "publishers"),
+            expected="a value, because attestations are required",
+            found=None,
+            remedy='add publishers = "any", or name publishers',
+        )

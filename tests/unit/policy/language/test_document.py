@@ -181,16 +181,16 @@ def test_what_is_absent_has_its_meaning() -> None:
             'projects = ["*"]',
             'projects = ["*"]\nattestations = "required"',
             (
-                '27: rules[2].publishers: expected publishers, or publishers = "any", because attestations '
-                "are required, found nothing"
+                "27: rules[2].publishers: expected a value, because attestations are required, found nothing; "
+                'add publishers = "any", or name publishers'
             ),
         ),
         (
             'projects = ["*"]',
             'projects = ["*"]\npredicates = ["slsa"]',
             (
-                '27: rules[2].publishers: expected publishers, or publishers = "any", because attestations '
-                "are required, found nothing"
+                "27: rules[2].publishers: expected a value, because attestations are required, found nothing; "
+                'add publishers = "any", or name publishers'
             ),
         ),
         (
