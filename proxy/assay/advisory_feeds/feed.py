@@ -20,6 +20,7 @@ from assay import telemetry
 from assay.advisories.archive import ArchiveError
 from assay.advisories.guard import explain_refusal
 from assay.advisories.snapshot import FeedSnapshot, Hit
+from assay.advisory_feeds.hits import HitReview
 from assay.advisory_feeds.reader import ReaderLimits, load_archive
 from assay.advisory_feeds.settings import AdvisoryFeedSettings
 from assay.advisory_feeds.source import FeedSource, Obtained
@@ -41,9 +42,9 @@ class SnapshotRefusedError(InvalidResponseError):
     """Error for a snapshot that a person must accept."""
 
 
-Review = Callable[[str, FeedSnapshot, frozenset[Hit]], Awaitable[frozenset[Hit]]]
-"""Function that returns the hits of a new snapshot that a person must accept. Its arguments are the name of the feed,
-the snapshot, and the hits that are already on hold."""
+Review = Callable[[str, FeedSnapshot], Awaitable[HitReview]]
+"""Function that returns the hits of a new snapshot that a person must accept, and those in force. Its arguments are the
+name of the feed, and the snapshot with the hits that are already on hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +101,8 @@ class AdvisoryFeed:
 
     @property
     def snapshot(self) -> FeedSnapshot | None:
-        """Snapshot in force; None before the first one."""
-        return self._snapshot
+        """Snapshot in force, with the hits on hold; None before the first one."""
+        return None if self._snapshot is None else self._snapshot.put_on_hold(self._state.on_hold)
 
     @property
     def state(self) -> FeedState:
@@ -216,7 +217,9 @@ class AdvisoryFeed:
         async with self._changes:
             accepted = self._state.on_hold & set(hits)
             if accepted:
-                await self._change_state(on_hold=self._state.on_hold - accepted)
+                await self._change_state(
+                    on_hold=self._state.on_hold - accepted, in_force=self._state.in_force | accepted
+                )
             refused = self._state.refused
             if refused is None or digest != refused.digest:
                 refused = None
@@ -317,7 +320,8 @@ class AdvisoryFeed:
         not belong to the snapshot, and more hits are on hold than necessary.
         """
         on_hold = frozenset(hit for hit in self._state.on_hold if hit[0] in snapshot.ids)
-        new = await self._review(self.name, snapshot, on_hold)
+        review = await self._review(self.name, snapshot.put_on_hold(on_hold))
+        new = review.on_hold
         await self._change_state(
             digest=snapshot.digest,
             obtained=obtained,
@@ -326,6 +330,7 @@ class AdvisoryFeed:
             validators=validators,
             refused=None,
             on_hold=on_hold | new,
+            in_force=review.in_force,
         )
         try:
             await asyncio.to_thread(path.replace, self._files.snapshot)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from assay.advisories.model import Advisory
-from assay.advisories.snapshot import AdvisorySnapshot, Hit
+from assay.advisories.snapshot import AdvisorySnapshot, FeedSnapshot, Hit
 from assay.ports import UsedProject
 from assay.simple.fields import parse_version
 
-__all__ = ["UsedHit", "find_used_hits", "select_on_hold"]
+__all__ = ["HitReview", "UsedHit", "find_used_hits", "review_hits"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,20 +42,36 @@ def find_used_hits(snapshot: AdvisorySnapshot, used: Sequence[UsedProject]) -> l
     return found
 
 
-def select_on_hold(
-    before: AdvisorySnapshot, after: AdvisorySnapshot, used: Sequence[UsedProject], max_new_hits: int
-) -> frozenset[Hit]:
-    """Return the hits of `after` that a person must accept, besides those that are already on hold.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HitReview:
+    """Hits of a feed's new snapshot on versions that clients got."""
 
-    They are all hits that newly withhold a version that clients got, if they concern more than `max_new_hits` projects;
-    else none. A single hit on a used project therefore acts at once.
+    on_hold: frozenset[Hit]
+    """Hits that a person must accept, besides those that are already on hold."""
+    in_force: frozenset[Hit]
+    """Hits that withhold versions."""
 
-    A hit that was in force before is never put on hold, because it would then also stop to withhold the versions that
-    it withheld before. A feed could otherwise end a record by extending it together with many others.
+
+def review_hits(
+    before: AdvisorySnapshot,
+    previous: FeedSnapshot | Collection[Hit],
+    new: FeedSnapshot,
+    used: Sequence[UsedProject],
+    max_new_hits: int,
+) -> HitReview:
+    """Return the hits of a feed's new snapshot that a person must accept, and those that withhold versions.
+
+    A person must accept all hits that newly withhold a version that clients got, if they concern more than
+    `max_new_hits` projects; else none. A single hit on a used project therefore acts at once.
+
+    A hit of this feed that was in force before is never put on hold, because it would then also stop to withhold the
+    versions that it withheld before. A feed could otherwise end a record by extending it together with many others.
 
     Args:
-        before: the snapshot in force.
-        after: the snapshot that replaces it, with the hits that are already on hold.
+        before: the snapshot in force, of all feeds.
+        previous: the snapshot of this feed that is in force. If it was lost: the hits that were in force with it. The
+            versions that they cover do not count as newly withheld.
+        new: the snapshot of this feed that replaces it, with the hits that are already on hold.
         used: the projects of which clients got files, with the versions of these files.
         max_new_hits: maximum number of projects of which one refresh may newly withhold such versions.
     """
@@ -65,17 +81,21 @@ def select_on_hold(
         if hit.advisory.withholds
         for version in hit.versions
     }
-    new = [
+    stored = frozenset[Hit]() if isinstance(previous, FeedSnapshot) else frozenset(previous)
+    acting = [hit for hit in find_used_hits(AdvisorySnapshot([new]), used) if hit.advisory.withholds]
+    added = [
         hit
-        for hit in find_used_hits(after, used)
-        if hit.advisory.withholds and any((hit.used.project, version) not in known for version in hit.versions)
+        for hit in acting
+        if hit.key not in stored and any((hit.used.project, version) not in known for version in hit.versions)
     ]
-    if len({hit.used.project for hit in new}) <= max_new_hits:
-        return frozenset()
-    return frozenset(hit.key for hit in new if not _is_in_force(before, hit.key))
+    on_hold = frozenset[Hit]()
+    if len({hit.used.project for hit in added}) > max_new_hits:
+        on_hold = frozenset(
+            hit.key for hit in added if not (isinstance(previous, FeedSnapshot) and _is_in_force(previous, hit.key))
+        )
+    return HitReview(on_hold=on_hold, in_force=frozenset(hit.key for hit in acting) - on_hold)
 
 
-def _is_in_force(snapshot: AdvisorySnapshot, hit: Hit) -> bool:
+def _is_in_force(feed: FeedSnapshot, hit: Hit) -> bool:
     advisory_id, project = hit
-    found = snapshot.find(project, only_malware=True)
-    return any(each.id == advisory_id and each.withholds for each in found)
+    return any(each.id == advisory_id and each.withholds for each in feed.find(project, only_malware=True))

@@ -1,7 +1,7 @@
 """All feeds of advisories of a proxy: the snapshot in force, hits on hold, and what operators must know.
 
 - The snapshot in force consists of the last good snapshots of all feeds. It is replaced as a whole.
-- If one refresh would newly withhold versions of too many of these projects, its hits are put on hold.
+- If one refresh would newly withhold served versions of too many projects, its hits are put on hold for this feed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from assay import telemetry
 from assay.advisories.in_force import AdvisoriesInForce
 from assay.advisories.snapshot import AdvisorySnapshot, FeedSnapshot, Hit
 from assay.advisory_feeds.feed import Accepted, AdvisoryFeed
-from assay.advisory_feeds.hits import select_on_hold
+from assay.advisory_feeds.hits import HitReview, review_hits
 from assay.advisory_feeds.reader import ReaderLimits
 from assay.advisory_feeds.served import ListServed
 from assay.advisory_feeds.settings import AdvisoryFeedSettings
@@ -187,8 +187,7 @@ class AdvisoryFeeds:
     def _put_in_force(self) -> None:
         """Combine the snapshots of all feeds and put them in force."""
         known = [feed.snapshot for feed in self.feeds if feed.snapshot is not None]
-        on_hold = frozenset().union(*(feed.state.on_hold for feed in self.feeds))
-        self._in_force.put(AdvisorySnapshot(known, on_hold), not_ready=self._explain_not_ready())
+        self._in_force.put(AdvisorySnapshot(known), not_ready=self._explain_not_ready())
 
     def _explain_not_ready(self) -> str | None:
         for feed in self.feeds:
@@ -196,15 +195,13 @@ class AdvisoryFeeds:
                 return explain_required(feed.name, feed.state.error)
         return None
 
-    async def _review(self, name: str, snapshot: FeedSnapshot, on_hold: frozenset[Hit]) -> frozenset[Hit]:
-        """Return the hits of a feed's new snapshot that a person must accept, besides those that are on hold."""
-        others = [feed for feed in self.feeds if feed.name != name]
-        held = on_hold.union(*(feed.state.on_hold for feed in others))
-        known = [feed.snapshot for feed in others if feed.snapshot is not None]
+    async def _review(self, name: str, snapshot: FeedSnapshot) -> HitReview:
+        """Return the hits of a feed's new snapshot that a person must accept, and those in force."""
+        feed = self.get_feed(name)
         served = await self._list_served(self._clock() - SERVED_PERIOD)
-        limit = self.get_feed(name).settings.max_new_hits
-        before, after = self._in_force.current(), AdvisorySnapshot([*known, snapshot], held)
-        return await asyncio.to_thread(select_on_hold, before, after, served, limit)
+        previous = feed.state.in_force if feed.snapshot is None else feed.snapshot
+        limit = feed.settings.max_new_hits
+        return await asyncio.to_thread(review_hits, self._in_force.current(), previous, snapshot, served, limit)
 
 
 def explain_required(name: str, error: str | None) -> str:

@@ -7,7 +7,7 @@
     state.json   facts about these files
 
 `state.json` is replaced as a whole. If it cannot be read, the feed is fetched again; hits that were on hold then count
-as new again.
+as new again. It also lists the hits in force, so that they do not count as new if only the snapshot is damaged.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ class FeedState:
     """Validators of the last response that was read, also of a refused one."""
     refused: RefusedSnapshot | None = None
     on_hold: frozenset[Hit] = frozenset()
+    in_force: frozenset[Hit] = frozenset()
+    """Hits in force on versions that clients got, as of the last change of the snapshot in force or of `on_hold`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,7 @@ def _encode(state: FeedState) -> dict[str, Any]:
             "count": refused.count,
         },
         "on-hold": encode_hits(state.on_hold),
+        "in-force": encode_hits(state.in_force),
     }
 
 
@@ -197,6 +200,7 @@ def _decode(value: dict[str, Any]) -> FeedState:
         validators=Validators(etag=_get_text(value, "etag"), last_modified=_get_text(value, "last-modified")),
         refused=None if refused is None else _decode_refused(refused),
         on_hold=decode_hits(value["on-hold"]),
+        in_force=decode_hits(value.get("in-force", ())),
     )
 
 

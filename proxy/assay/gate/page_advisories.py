@@ -7,7 +7,6 @@ registered on PyPI, and a record about that project must not withhold the organi
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from typing import Final, NamedTuple
 
 from assay.advisories.model import Advisory
@@ -28,7 +27,7 @@ class ProjectAdvisories(NamedTuple):
     """Version of the snapshot (see `PageAdvisories.get_version`)."""
     records: tuple[Advisory, ...]
     digest: str
-    """SHA-256 of the records. Most snapshots change nothing about a project; the digest then stays the same."""
+    """SHA-256 of the records of all feeds. Most snapshots change nothing about a project; it then stays the same."""
 
 
 NO_ADVISORIES: Final = ProjectAdvisories(NO_RECORDS, (), "")
@@ -72,9 +71,4 @@ class PageAdvisories:
 
 
 def _find(snapshot: AdvisorySnapshot, project: NormalizedName) -> ProjectAdvisories:
-    records = snapshot.find(project)
-    digest = hashlib.sha256()
-    for each in records:
-        digest.update(f"{each.id} {each.on_hold} {each.is_missing} ".encode())
-        digest.update(hashlib.sha256(snapshot.get_raw(each.id) or b"").digest())
-    return ProjectAdvisories(snapshot.digest, records, digest.hexdigest())
+    return ProjectAdvisories(snapshot.digest, snapshot.find(project), snapshot.compute_digest(project))

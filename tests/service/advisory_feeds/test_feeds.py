@@ -425,6 +425,7 @@ async def test_a_damaged_snapshot_on_disk_is_fetched_again(world: World, server:
         {"refused": {"digest": "0", "reason": "few", "at": "2026-11-29T12:00:00", "count": 1}},
         {"refused": {"digest": "0", "reason": 7, "at": "2026-11-29T12:00:00Z", "count": 1}},
         {"on-hold": [["MAL-2026-1"]]},
+        {"in-force": [["MAL-2026-1"]]},
     ],
     ids=str,
 )
@@ -532,3 +533,67 @@ async def test_two_feeds_are_one_snapshot(tmp_path: Path, server: FeedServer) ->
         assert await feeds.service.refresh() == {}
         assert feeds.withheld(1, 7) == [1, 7]
         assert json.loads(feeds.in_force.current().get_raw("MAL-2026-7") or b"")["id"] == "MAL-2026-7"
+
+
+def _tables(server: FeedServer, path: Path) -> list[dict[str, Any]]:
+    return [{"name": "osv", "url": server.url}, {"name": "own", "url": str(path), "max-new-hits": 1}]
+
+
+@pytest.mark.parametrize("is_in_force_first", [True, False])
+async def test_hits_on_hold_of_one_feed_act_for_another_feed_that_has_them(
+    tmp_path: Path, server: FeedServer, is_in_force_first: bool
+) -> None:
+    own, world = tmp_path / "own.zip", World(tmp_path, _tables(server, tmp_path / "own.zip"))
+    world.serve(1, 2, 3)
+    own.write_bytes(make_zip(NEWEST))
+    server.offer(NEWEST, malware(1)) if is_in_force_first else server.offer(NEWEST)
+    async with world.open() as feeds:
+        await feeds.service.refresh()
+        newer = "2026-11-29T00:00:00Z"
+        own.write_bytes(make_zip(NEWEST, *(malware(number, modified=newer) for number in (1, 2, 3))))
+        await feeds.service.refresh()
+        assert feeds.withheld(1, 2, 3) == ([1] if is_in_force_first else [])
+        server.offer(NEWEST, malware(1), malware(2))
+        assert await feeds.service.refresh() == {}
+        assert feeds.withheld(1, 2, 3) == [1, 2]
+    async with world.open() as feeds:
+        assert feeds.withheld(1, 2, 3) == [1, 2]
+        await feeds.service.accept("own", None, feeds.service.get_feed("own").state.on_hold, "checked")
+        assert feeds.withheld(1, 2, 3) == [1, 2, 3]
+
+
+async def test_a_record_is_withdrawn_only_for_the_feed_that_withdrew_it(tmp_path: Path, server: FeedServer) -> None:
+    own, world = tmp_path / "own.zip", World(tmp_path, _tables(server, tmp_path / "own.zip"))
+    server.offer(NEWEST, malware(1))
+    own.write_bytes(make_zip(malware(1), malware(2)))
+    async with world.open() as feeds:
+        assert await feeds.service.refresh() == {}
+        gone = {"withdrawn": "2026-11-29T00:00:00Z", "modified": "2026-11-29T00:00:00Z"}
+        own.write_bytes(make_zip(malware(1, **gone), malware(2, **gone)))
+        assert await feeds.service.refresh() == {}
+        assert feeds.withheld(1, 2) == [1]
+        server.offer(NEWEST, malware(1, **gone))
+        assert await feeds.service.refresh() == {}
+        assert feeds.withheld(1, 2) == []
+
+
+@pytest.mark.parametrize("is_state_lost", [False, True])
+async def test_hits_in_force_act_again_with_the_refresh_after_the_stored_snapshot_was_damaged(
+    world: World, server: FeedServer, is_state_lost: bool
+) -> None:
+    world.tables[0]["max-new-hits"] = 2
+    world.serve(*range(1, 8))
+    async with world.open() as feeds:
+        for last in (2, 3, 7):  # each refresh but the last one names at most two more projects
+            server.offer(NEWEST, *(malware(number) for number in range(1, last + 1)))
+            await feeds.service.refresh()
+        accepted = [(f"MAL-2026-{number}", NormalizedName(f"p{number}")) for number in (4, 5, 6)]
+        await feeds.service.accept("osv", None, accepted, "checked")
+        assert feeds.withheld(*range(1, 8)) == list(range(1, 7))
+    folder = world.directory / "advisories" / "osv"
+    (folder / "snapshot").write_bytes(b"damaged")
+    if is_state_lost:
+        (folder / "state.json").unlink()
+    async with world.open() as feeds:
+        assert await feeds.service.refresh() == {}
+        assert feeds.withheld(*range(1, 8)) == ([] if is_state_lost else list(range(1, 7)))
