@@ -126,7 +126,8 @@ def test_check_reads_what_the_server_would_read(tmp_path: Path, table: str, caps
     config = tmp_path / "proxy.toml"
     config.write_text("\n".join(["[storage]", 'directory = "storage"', *lines]), "utf-8")
     assert run(["check", "--config", str(config)]) == 0
-    assert ("https" if table == "tls" else "authentication required") in capsys.readouterr().out.splitlines()[0]
+    [listens] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("listens on: ")]
+    assert ("https" if table == "tls" else "authentication required") in listens
     (own.key if table == "tls" else tmp_path / "tokens").write_text("nonsense", "utf-8")
     assert run(["check", "--config", str(config)]) == 2
     assert f"server.{table}" in capsys.readouterr().err
