@@ -144,3 +144,15 @@ def test_no_wait_can_lose_a_cancellation() -> None:
     modules = list((ROOT / "proxy" / "assay").rglob("*.py"))
     assert len(modules) > 200
     assert [path for path in modules if "wait_for(" in path.read_text("utf-8").replace("_wait_for(", "")] == []
+
+
+_NUMBERED_PARAMETER = re.compile(r"(?:=|\(|,|LIMIT|VALUES|IN|AND|<|>)\s*\?\d")
+
+
+def test_no_sql_has_numbered_parameters() -> None:
+    """Python 3.14 refuses them with a sequence (CPython issue 101693), and 3.12 warns."""
+    modules = sorted((ROOT / "proxy").rglob("*.py"))
+    assert modules
+    assert [each for each in modules if _NUMBERED_PARAMETER.search(each.read_text("utf-8"))] == []
+    assert _NUMBERED_PARAMETER.search("WHERE project = ?1 ORDER BY")
+    assert not _NUMBERED_PARAMETER.search("WHERE project = ? ORDER BY")

@@ -145,9 +145,9 @@ def _remove_surplus(database: sqlite3.Connection, written: Iterable[int], limits
     """Remove the projects and versions beyond the limits that were used longest ago."""
     for project in written:
         database.execute(
-            "DELETE FROM used_versions WHERE project = ?1 AND version NOT IN (SELECT version FROM used_versions"
-            " WHERE project = ?1 ORDER BY last_used DESC, version LIMIT ?2)",
-            (project, limits.versions_per_project),
+            "DELETE FROM used_versions WHERE project = :project AND version NOT IN (SELECT version FROM used_versions"
+            " WHERE project = :project ORDER BY last_used DESC, version LIMIT :kept)",
+            {"project": project, "kept": limits.versions_per_project},
         )
     (projects,) = database.execute("SELECT count(*) FROM used_projects").fetchone()
     if projects > limits.projects:
