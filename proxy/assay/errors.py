@@ -131,3 +131,15 @@ class StorageInUseError(StorageError):
 
 class LedgerError(StorageError):
     """Error for a ledger that cannot be read or written. The requests that need the ledger fail."""
+
+
+class LedgerTextError(LedgerError):
+    """Error in a text with facts of a ledger. The message begins with the number of the line."""
+
+
+class LedgerUnavailableError(LedgerError):
+    """Error for a ledger whose database is unavailable for now. Another try may succeed."""
+
+
+class DatabaseUnavailableError(StorageError):
+    """Error for a database that cannot be reached, does not answer in time, or is shutting down."""

@@ -12,10 +12,15 @@ _T = TypeVar("_T")
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Future[Any]]) -> None:
     """Cancel tasks and wait until each has ended. Ignore the results and exceptions of the tasks."""
-    ended = tuple(tasks)
-    for task in ended:
-        task.cancel()
-    await asyncio.gather(*ended, return_exceptions=True)
+    running = []
+    for task in tuple(tasks):
+        if not task.done():
+            task.cancel()
+            running.append(task)
+        elif not task.cancelled():
+            task.exception()  # without this call, asyncio would log the exception
+    if running:
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def gather_or_cancel(jobs: Iterable[Coroutine[None, None, _T]]) -> list[_T]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import Hashable
+from types import TracebackType
 
 
 class TooManyWaitingError(Exception):
@@ -57,20 +57,19 @@ class FairSlots:
         """True if no slot is in use and no caller waits."""
         return not self._used and not self._waiting
 
-    @asynccontextmanager
-    async def acquire(self, client: Hashable) -> AsyncIterator[None]:
-        """Wait for a slot and use it until the context ends.
+    def acquire(self, client: Hashable) -> SlotContext:
+        """Return a context manager that waits for a slot, and uses it until the context ends."""
+        return SlotContext(self, client)
+
+    async def take(self, client: Hashable) -> None:
+        """Wait for a slot. The caller must call `release` when it no longer uses the slot.
 
         Raises:
             TooManyWaitingError: too many callers, of the client or in total, wait already.
         """
-        await self._wait_for_slot(client)
-        try:
-            yield
-        finally:
-            self._release(client)
-
-    async def _wait_for_slot(self, client: Hashable) -> None:
+        if not self._waiting and self._has_slot_for(client):
+            self._used[client] += 1
+            return
         waiting = len(self._waiting.get(client, ()))
         if waiting >= self._max_waiting or self._waiting_count >= self._max_waiting_in_total:
             raise TooManyWaitingError
@@ -84,7 +83,7 @@ class FairSlots:
             if turn.cancelled():
                 self._leave(client, turn)
             else:
-                self._release(client)  # the slot was given in the same moment
+                self.release(client)  # the slot was given in the same moment
             raise
 
     def _leave(self, client: Hashable, turn: asyncio.Future[None]) -> None:
@@ -95,7 +94,8 @@ class FairSlots:
             if not queue:
                 del self._waiting[client]
 
-    def _release(self, client: Hashable) -> None:
+    def release(self, client: Hashable) -> None:
+        """End the use of a slot, which may go to a caller that waits."""
         self._used[client] -= 1
         if not self._used[client]:
             del self._used[client]
@@ -117,5 +117,31 @@ class FairSlots:
                 turn.set_result(None)
 
     def _has_slot_for(self, client: Hashable) -> bool:
-        used = self.used
+        used = sum(self._used.values())
         return used < self._limit or (used < self._limit + self._reserved and self._used[client] < self._reserved_each)
+
+
+class SlotContext:
+    """Context manager that waits for a slot and uses it until the context ends.
+
+    A generator would cost more than the slot: an index is asked for hundreds of documents in a second.
+    """
+
+    __slots__ = ("_client", "_slots")
+
+    def __init__(self, slots: FairSlots, client: Hashable) -> None:
+        self._slots = slots
+        self._client = client
+
+    async def __aenter__(self) -> None:
+        """Wait for a slot.
+
+        Raises:
+            TooManyWaitingError: too many callers, of the client or in total, wait already.
+        """
+        await self._slots.take(self._client)
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self._slots.release(self._client)

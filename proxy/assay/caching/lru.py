@@ -85,7 +85,7 @@ class Lru(Generic[_K, _V]):
     def peek(self, key: _K) -> _V | None:
         """Return the value of a key without marking it as recently used; None if the key is not cached."""
         value = self._items.get(key)
-        return None if value is None or self._is_expired(key) else value
+        return None if value is None or (self._stored_at is not None and self._is_expired(key)) else value
 
     def put(self, key: _K, value: _V) -> None:
         """Cache a value in place of the previous one, then evict items until no limit is exceeded.

@@ -48,6 +48,10 @@ class SingleFlight(Generic[_K, _V]):
         """
         return self._flights.get(key)
 
+    def list_keys(self) -> tuple[_K, ...]:
+        """Return the keys of the running flights."""
+        return tuple(self._flights)
+
     def start(self, key: _K, work: Callable[[], Coroutine[Any, Any, _V]]) -> None:
         """Start a flight unless a flight with this key runs.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from assay.ports.advisories import Advisories
 from assay.ports.api import ApiClient, ApiResponse
+from assay.ports.audit import AuditArchive, AuditHead
 from assay.ports.flights import Flight, Flights
 from assay.ports.history import (
     MAX_SERIAL,
@@ -37,10 +38,13 @@ from assay.ports.index import (
     Upstream,
     Validators,
 )
-from assay.ports.notices import Notice, Notices
+from assay.ports.notices import EVERYTHING, Notice, Notices, NoticeTopic
+from assay.ports.objects import Objects
+from assay.ports.peers import Peers
 from assay.ports.refusals import MAX_REFUSALS, RefusalCount, RefusalFilter, Refusals, RefusedRequest
 from assay.ports.reported_hits import AdvisoryHit, ReportedHits
 from assay.ports.storage import (
+    ENGINES,
     Blob,
     BlobStore,
     BlobUsage,
@@ -49,6 +53,7 @@ from assay.ports.storage import (
     ForgottenNote,
     ImportResult,
     Ledger,
+    LocalStorage,
     PartialBlob,
     PruneResult,
     RecordStore,
@@ -74,6 +79,8 @@ from assay.ports.usage import (
 from assay.ports.verification import DocumentFormat, VerificationJob, VerificationResult, Verifier
 
 __all__ = [
+    "ENGINES",
+    "EVERYTHING",
     "MAX_REFUSALS",
     "MAX_SERIAL",
     "MAX_SUMMARY_PUBLISHERS",
@@ -85,6 +92,8 @@ __all__ = [
     "AdvisoryHit",
     "ApiClient",
     "ApiResponse",
+    "AuditArchive",
+    "AuditHead",
     "Blob",
     "BlobStore",
     "BlobUsage",
@@ -114,10 +123,14 @@ __all__ = [
     "Index",
     "IndexPage",
     "Ledger",
+    "LocalStorage",
     "NoBody",
     "Notice",
+    "NoticeTopic",
     "Notices",
+    "Objects",
     "PartialBlob",
+    "Peers",
     "ProjectHistory",
     "ProjectKey",
     "ProjectSummary",

@@ -17,18 +17,25 @@ class Flight:
     passed. In both cases, the caller must look for the result. If no result exists, the caller must do the work
     itself."""
     holder: str | None = None
-    """Address of another process that is doing the work. None if no other process is doing it."""
+    """Address of another replica that is doing the work, for callers that follow it (`Flights.flight`); else None."""
 
 
 class Flights(Protocol):
     """Mutual exclusion by key, in one process or among all processes that share a storage."""
 
-    def flight(self, key: str, done: Callable[[], Awaitable[bool]]) -> AbstractAsyncContextManager[Flight]:
+    def flight(
+        self, key: str, done: Callable[[], Awaitable[bool]], *, follow: bool = False
+    ) -> AbstractAsyncContextManager[Flight]:
         """Enter the context of the work `key`.
 
-        The first caller does the work. The other callers wait until the first caller leaves the context.
+        The first caller does the work. The other callers wait until the first caller leaves the context. The callers of
+        other replicas wait for a limited time. Then they do the work too (`first` is False).
 
         Args:
             key: name of the work.
-            done: function that returns whether the work has been done. It is called for callers that had to wait.
+            done: function that returns whether the work has been done. It is called for callers that had to wait, and
+                also if a caller of another replica may have done the work just before.
+            follow: True if the caller can use the work of another replica while that replica does it. If another
+                replica does the work, the caller does not wait, and gets its address as `holder`. All callers of a key
+                must agree.
         """

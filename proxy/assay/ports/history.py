@@ -146,6 +146,8 @@ class ProjectHistory:
     """Version number of the project's facts in the ledger. If it has changed, the project's page must be judged again.
     In SQLite, it is the version of the last statement in `forgotten`. Histories with different versions can have the
     same facts."""
+    is_confirmed: bool = field(default=True, compare=False)
+    """False if the ledger is unavailable. This history is then the last one that it confirmed, and may be outdated."""
 
     def has_same_facts(self, other: ProjectHistory) -> bool:
         """Return whether both have the same facts, regardless of their order."""

@@ -1,8 +1,8 @@
 """Protocol of the storage of hosted indexes, and the values that it passes. Pure.
 
 Hosted files are state and never evicted. All parts of an upload become visible in one step: file, METADATA,
-provenance and entry. The look-ups never wait: they return what this process knows. A storage that several processes
-share must update it before `publish` of another process has returned, for example by notices.
+provenance and entry. The look-ups never wait: they return what this process knows. `refresh` updates it with what other
+processes have published.
 """
 
 from __future__ import annotations
@@ -89,6 +89,23 @@ class HostedStorage(Protocol):
     def list_projects(self, index: str) -> tuple[NormalizedName, ...]:
         """Return the projects of an index, sorted. Never wait."""
 
+    def is_current(self, index: str) -> bool:
+        """Return whether `refresh` has nothing to do now. Never wait.
+
+        If it is true, the look-ups show all changes for which `publish`, `set_yanked` or `set_status` has returned in
+        any process. A process that cannot reach the storage shows the last known files for a limited time.
+        """
+
+    async def refresh(self, index: str) -> None:
+        """Make the look-ups show all changes for which a method of any process has returned before this call.
+
+        Raises:
+            StorageError: the storage cannot be reached, and what this process knows is too old.
+        """
+
+    async def wait_until_visible(self, index: str) -> None:
+        """Wait until all processes show what this process shows."""
+
     def stage(self, index: str) -> AbstractAsyncContextManager[StagedFile]:
         """Open a staged file, which is removed when the context ends.
 
@@ -105,8 +122,13 @@ class HostedStorage(Protocol):
         *,
         metadata: bytes | None,
         provenance: bytes | None,
-    ) -> None:
-        """Publish a staged file with its documents, durably and in one step.
+        known: HostedProject | None,
+    ) -> bool:
+        """Publish a staged file with its documents, durably and in one step, if its project still equals `known`.
+
+        Returns:
+            True after the file is visible in all processes. False if the project has changed since `known` was looked
+            up: nothing is published, the look-ups show the change, and the caller must check the upload again.
 
         Raises:
             UploadRefusedError: the name is taken.

@@ -31,7 +31,7 @@ class RefusedRequest:
     codes: tuple[str, ...]
     """Codes of all reasons. The first one decided."""
     message: str
-    """Message of the first reason. It may contain any characters."""
+    """Message of the first reason, with the nearest approved version if there is one. It may contain any characters."""
     user: str | None
     """Name of the authenticated user; None if access is open."""
     number: int = 0

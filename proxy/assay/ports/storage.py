@@ -11,15 +11,21 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import BinaryIO, Protocol, TypeAlias
+from typing import BinaryIO, Final, Protocol, TypeAlias
 
+from assay.ports.audit import AuditArchive
+from assay.ports.flights import Flights
 from assay.ports.history import ForgottenFact, ForgottenKind, HistoryChanges, ProjectHistory
+from assay.ports.hosted import HostedStorage
 from assay.ports.notices import Notices
+from assay.ports.objects import Objects
 from assay.ports.refusals import Refusals
 from assay.ports.reported_hits import ReportedHits
 from assay.ports.usage import Usage
 from assay.simple.model import NormalizedName, Sha256
 
+ENGINES: Final = ("ledger", "objects")
+"""Names of the engines that may be away (`Storage.degraded`)."""
 ReportProgress: TypeAlias = Callable[[int, int], None]
 """Callback with the number of finished items and the number of all items."""
 
@@ -36,6 +42,10 @@ class RecordUsage:
 class RecordStore(Protocol):
     """Cache of small values by key. A lost record costs a request, and never makes a verdict wrong."""
 
+    @property
+    def is_shared(self) -> bool:
+        """True if other replicas write records too. A value in memory may then be older than its record."""
+
     async def get(self, key: str) -> bytes | None:
         """Return the value of a key; None if the key has no value. A corrupt value is removed and counts as missing."""
 
@@ -49,9 +59,10 @@ class RecordStore(Protocol):
         """Store several values in one transaction."""
 
     async def put_soon(self, items: Mapping[str, bytes]) -> None:
-        """Store several values in the background; wait only if several such writes are pending.
+        """Store several values, in the background if no other process reads them.
 
-        Later reads return these values even before they are written to disk.
+        Later reads of this process return these values even before they are written to disk. A store that several
+        replicas share writes them before the call returns, so that a flight never ends before its records exist.
         """
 
     async def delete(self, key: str) -> None:
@@ -191,6 +202,9 @@ class BlobStore(Protocol):
         Its bytes count only if `is_verified` is true or `verify` has returned True.
         """
 
+    async def open_unused(self, sha256: Sha256) -> Blob | None:
+        """Open a blob without marking it as used; return None if the blob does not exist."""
+
     async def create_partial(self) -> PartialBlob:
         """Begin a new blob.
 
@@ -203,6 +217,18 @@ class BlobStore(Protocol):
 
     async def stats(self) -> BlobUsage:
         """Return the usage of the store."""
+
+    def spare_unkept(self) -> None:
+        """From now on, evict a blob that is not marked as kept only if all others have been evicted."""
+
+    async def mark_kept(self, sha256: Sha256) -> None:
+        """Remember that the blob is in object storage too. A blob that does not exist is ignored."""
+
+    async def list_unkept(self) -> list[Sha256]:
+        """Return the digests of the blobs that are not marked as kept, the least recently used blob first.
+
+        After a start, no blob is marked.
+        """
 
     async def prune(self, max_bytes: int) -> PruneResult:
         """Evict the least recently used blobs until at most `max_bytes` bytes are left."""
@@ -392,8 +418,8 @@ class Spool(Protocol):
         """Begin a document. If it is not finished before the context ends, it is removed."""
 
 
-class Storage(Protocol):
-    """Storage engine: blobs, records, ledger, usage, refusals, reported hits, spool and notices."""
+class LocalStorage(Protocol):
+    """Parts of a storage that belong to the one process that uses its directory, whatever the engine is."""
 
     @property
     def blobs(self) -> BlobStore:
@@ -408,14 +434,6 @@ class Storage(Protocol):
         """
 
     @property
-    def records(self) -> RecordStore:
-        """Cache of records."""
-
-    @property
-    def ledger(self) -> Ledger:
-        """Ledger of permanent facts."""
-
-    @property
     def usage(self) -> Usage:
         """Record of what clients used."""
 
@@ -426,10 +444,6 @@ class Storage(Protocol):
     @property
     def refusals(self) -> Refusals:
         """Record of refused requests."""
-
-    @property
-    def notices(self) -> Notices:
-        """Channel of notices, by which parts of the proxy learn that facts about a project have changed."""
 
     @property
     def directory(self) -> str:
@@ -454,3 +468,59 @@ class Storage(Protocol):
 
     async def close(self) -> None:
         """Remove unfinished blobs and release all resources. Idempotent."""
+
+
+class Storage(LocalStorage, Protocol):
+    """Storage engine: the local parts, and records, ledger, notices, flights and objects.
+
+    Several replicas may share the latter.
+    """
+
+    @property
+    def records(self) -> RecordStore:
+        """Cache of records."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Ledger of permanent facts."""
+
+    @property
+    def notices(self) -> Notices:
+        """Channel of notices, by which parts of the proxy learn that facts about a project have changed."""
+
+    @property
+    def flights(self) -> Flights:
+        """Locks of the work on pages, evidence and files, for all processes that share the storage."""
+
+    @property
+    def objects(self) -> Objects | None:
+        """Object storage that several replicas share; None if the files are only in the directory."""
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """Names of `ENGINES` that do not answer now, for ``/readyz``. The proxy works without them within limits."""
+
+    def get_keys(self) -> Sequence[bytes]:
+        """Return the secret keys that all replicas have, the one for signatures first; none without replicas."""
+
+    async def open_hosted(self, indexes: Sequence[str], *, read_only: bool = False) -> HostedStorage | None:
+        """Open the files of hosted indexes; return None if the storage has no place for them.
+
+        The caller must close them before the storage.
+
+        Args:
+            indexes: names of the indexes.
+            read_only: True to read the files only. Another process may use them at the same time.
+
+        Raises:
+            ConfigurationError: the settings lack what hosted files need.
+            StorageInUseError: another process uses the files.
+            StorageError: the files are unusable.
+        """
+
+    def make_audit_archive(self) -> AuditArchive | None:
+        """Return the archive of the audit trails of all replicas; None if the storage is not shared.
+
+        Raises:
+            ConfigurationError: there is no object storage, or it does not refuse to create an object twice.
+        """

@@ -125,6 +125,18 @@ async def test_cancel_and_wait_takes_tasks_that_failed_ended_or_go_on() -> None:
     await cancel_and_wait([])
 
 
+async def test_a_failure_before_the_cancellation_does_not_go_to_the_event_loop() -> None:
+    heard = list[dict[str, Any]]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
+    failed = [asyncio.create_task(fail(ValueError("broken"))) for _ in range(2)]
+    await asyncio.wait(failed)
+    await cancel_and_wait(failed[:1])
+    del failed
+    gc.collect()
+    await asyncio.sleep(0)
+    assert len(heard) == 1  # the exception of the other task
+
+
 async def test_gathered_results_are_in_the_order_of_the_jobs() -> None:
     async def give(number: int, turns: int) -> int:
         for _ in range(turns):

@@ -7,6 +7,17 @@ import asyncio
 import pytest
 
 from assay.caching.flights import ProcessFlights
+from tests.contract.flights_contract import FlightsContract
+
+
+class TestContract(FlightsContract):
+    @pytest.fixture
+    def flights(self) -> ProcessFlights:
+        return ProcessFlights()
+
+    @pytest.fixture
+    def sibling(self, flights: ProcessFlights) -> ProcessFlights:
+        return flights
 
 
 class Caller:
