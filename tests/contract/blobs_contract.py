@@ -194,6 +194,29 @@ class BlobsContract:
         assert (await content_of(blobs, old), await content_of(blobs, new)) == (None, b"new!")
         assert (await blobs.prune(4)).count == 0
 
+    async def test_a_look_without_use_does_not_delay_eviction(self, blobs: BlobStore) -> None:
+        old, new = await publish(blobs, b"old"), await publish(blobs, b"new!")
+        blob = await blobs.open_unused(old)
+        assert blob is not None
+        assert whole(blob) == b"old"
+        await blob.close()
+        await blobs.prune(4)
+        assert (await content_of(blobs, old), await content_of(blobs, new)) == (None, b"new!")
+        assert await blobs.open_unused(old) is None
+
+    async def test_blobs_that_are_not_kept_elsewhere_are_evicted_last(self, blobs: BlobStore) -> None:
+        blobs.spare_unkept()
+        first, second, third = [await publish(blobs, content) for content in (b"one", b"two", b"three")]
+        await blobs.mark_kept(second)
+        await blobs.mark_kept(digest(b"absent"))
+        assert await blobs.list_unkept() == [first, third]
+        await blobs.prune(8)
+        assert [await content_of(blobs, sha) for sha in (first, second, third)] == [b"one", None, b"three"]
+        await blobs.prune(5)
+        assert await blobs.list_unkept() == [third], "the limit holds in any case, and the oldest goes first"
+        assert await publish(blobs, b"two") == second
+        assert await blobs.list_unkept() == [third, second], "a blob that comes back is not kept"
+
     async def test_whole_blobs_pass_verification_and_it_says_how_far_it_is(self, blobs: BlobStore) -> None:
         for content in (b"abc", b"defg"):
             await publish(blobs, content)

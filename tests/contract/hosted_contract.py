@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from packaging.utils import NormalizedName
 
 from assay.errors import StorageError, UploadRefusedError, UpstreamGoneError
 from assay.evidence import PublisherIdentity
-from assay.ports import HostedFile, HostedStorage
+from assay.ports import HostedFile, HostedProject, HostedStorage
 
 ACME, INDEX = NormalizedName("acme"), "internal"
 CONTENT = bytes(range(256)) * 5000
@@ -38,6 +39,15 @@ def make_file(filename: str = "acme-1.0-py3-none-any.whl", content: bytes = CONT
 async def publish(
     storage: HostedStorage, file: HostedFile, content: bytes = CONTENT, project: NormalizedName = ACME
 ) -> None:
+    """Publish a file, whatever the project has."""
+    while not await try_publish(storage, file, content, project, storage.find_project(INDEX, project)):
+        await storage.refresh(INDEX)
+
+
+async def try_publish(
+    storage: HostedStorage, file: HostedFile, content: bytes, project: NormalizedName, known: HostedProject | None
+) -> bool:
+    """Publish a file if the project still equals `known`."""
     async with storage.stage(INDEX) as staged:
         await staged.write(content[:1000])
         await staged.write(bytearray(content[1000:]))
@@ -47,13 +57,14 @@ async def publish(
         assert blake2 == hashlib.blake2b(content, digest_size=32).hexdigest()
         with await asyncio.to_thread(staged.open_reader) as reader:
             assert await asyncio.to_thread(reader.read) == content
-        await storage.publish(
+        return await storage.publish(
             INDEX,
             project,
             staged,
             file,
             metadata=b"metadata" if file.metadata_sha256 else None,
             provenance=b"provenance" if file.provenance_sha256 else None,
+            known=known,
         )
 
 
@@ -109,8 +120,41 @@ class HostedContract:
         assert project is not None
         assert project.files == (file,)
 
+    async def test_a_file_is_published_only_if_its_project_has_not_changed(self, hosted: HostedStorage) -> None:
+        one, other = make_file(), make_file("acme-1.0.tar.gz")
+        assert await try_publish(hosted, one, CONTENT, ACME, None)
+        known = hosted.find_project(INDEX, ACME)
+        assert not await try_publish(hosted, other, CONTENT, ACME, None)
+        await hosted.set_status(INDEX, ACME, "archived", None)
+        assert not await try_publish(hosted, other, CONTENT, ACME, known)
+        changed = hosted.find_project(INDEX, ACME)
+        assert changed is not None
+        assert changed.files == (one,)
+        assert await try_publish(hosted, other, CONTENT, ACME, changed)
+
+    async def test_the_same_staged_file_is_published_after_another_check(self, hosted: HostedStorage) -> None:
+        await publish(hosted, make_file())
+        file = make_file("acme-1.0.tar.gz")
+        async with hosted.stage(INDEX) as staged:
+            await staged.write(CONTENT)
+            await staged.finish()
+            publish_it = partial(
+                hosted.publish, INDEX, ACME, staged, file, metadata=b"metadata", provenance=b"provenance"
+            )
+            assert not await publish_it(known=None)
+            assert await publish_it(known=hosted.find_project(INDEX, ACME))
+        assert await read_file(hosted, file.filename) == CONTENT
+        assert await hosted.read_document(INDEX, ACME, file.filename, "metadata") == b"metadata"
+
+    async def test_what_has_returned_is_current(self, hosted: HostedStorage) -> None:
+        await publish(hosted, make_file())
+        await hosted.refresh(INDEX)
+        assert hosted.is_current(INDEX)
+        await hosted.wait_until_visible(INDEX)
+        assert hosted.list_projects(INDEX) == (ACME,)
+
     async def test_files_are_in_the_order_of_their_uploads(self, hosted: HostedStorage) -> None:
-        late = make_file("acme-0.9.tar.gz", uploaded=datetime(2026, 11, 2, tzinfo=UTC))
+        late = make_file("acme-0.9.tar.gz", version="0.9", uploaded=datetime(2026, 11, 2, tzinfo=UTC))
         early = make_file("acme-1.0.tar.gz", uploaded=datetime(2026, 11, 1, tzinfo=UTC))
         await publish(hosted, late)
         await publish(hosted, early)

@@ -38,6 +38,9 @@ class RecordsContract:
         await records.put_many({"a": b"1", "b": b"2"})
         assert await records.get_many(["b", "missing", "a"]) == {"a": b"1", "b": b"2"}
 
+    async def test_it_says_whether_other_replicas_write_too(self, records: RecordStore) -> None:
+        assert isinstance(records.is_shared, bool)
+
     async def test_what_is_put_soon_is_there_for_whoever_reads_later(self, records: RecordStore) -> None:
         for number in range(20):
             await records.put_soon({"a": b"%d" % number, f"b{number}": bytes(100_000)})

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
 
-from assay.errors import StorageError
+from assay.errors import ConfigurationError, StorageError
 from assay.ports import HistoryChanges, Notice, RefusalFilter, Storage
 from tests.contract.blobs_contract import content_of, digest, publish
 from tests.contract.ledger_contract import PROJECT, learn
+
+MIN_KEY_BYTES = 32
 
 
 class StorageContract:
@@ -28,6 +31,31 @@ class StorageContract:
         assert await storage.reported_hits.select_new([("MAL-1", PROJECT)]) == []
         assert await storage.refusals.find(RefusalFilter(views=["default"]), limit=1) == ()
         assert storage.directory
+
+    async def test_a_lock_is_first_and_nothing_is_away(self, storage: Storage) -> None:
+        async def is_done() -> bool:
+            return False
+
+        async with storage.flights.flight("page:pypi:x", is_done) as flight:
+            assert flight.first
+        assert storage.degraded == ()
+        assert storage.objects is None or not await storage.objects.has(digest(b"no such object"))
+
+    async def test_hosted_files_begin_empty_where_they_have_a_place(self, storage: Storage) -> None:
+        assert all(len(key) >= MIN_KEY_BYTES for key in storage.get_keys())
+        hosted = None
+        with suppress(ConfigurationError):  # no object storage is configured
+            hosted = await storage.open_hosted(["internal"])
+        if hosted is not None:
+            assert hosted.list_projects("internal") == ()
+            await hosted.close()
+
+    async def test_only_storage_with_objects_has_an_archive_of_audit_trails(self, storage: Storage) -> None:
+        if storage.objects is None:
+            with suppress(ConfigurationError):  # shared, but without an object storage
+                assert storage.make_audit_archive() is None
+        else:
+            assert storage.make_audit_archive() is not None
 
     async def test_what_was_downloaded_is_among_the_blobs(self, storage: Storage) -> None:
         sha = await publish(storage.download_blobs, b"abc")

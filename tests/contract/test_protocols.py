@@ -12,17 +12,29 @@ from assay import ports
 from assay.advisories.in_force import AdvisoriesInForce
 from assay.attestation.pool.pool import VerifierPool
 from assay.caching.flights import ProcessFlights
+from assay.caching.notices import LocalNotices
 from assay.files.index_source import IndexFileSource
+from assay.files.shared.sources import ObjectSource, PeerSource
+from assay.peers.client import PeerClient
 from assay.store.activity.refusals import RefusalRecord
 from assay.store.activity.reported_hits import ReportedHitRecord
 from assay.store.activity.usage import UsageRecord
 from assay.store.blobs import DiskBlob, DiskBlobStore, DiskPartialBlob
-from assay.store.directory import LocalNotices, StorageDirectory
+from assay.store.directory import StorageDirectory
 from assay.store.fallback_blobs import FallbackBlobStore, FallbackPartialBlob
-from assay.store.hosted.directory import HostedDirectory, LocalStagedFile
+from assay.store.hosted.directory import HostedDirectory
 from assay.store.hosted.index import HostedIndex, HostingUpstream
+from assay.store.hosted.shared import SharedHosted
+from assay.store.hosted.staging import LocalStagedFile
 from assay.store.ledger.ledger import SqliteLedger
+from assay.store.local.tier import LocalTier
+from assay.store.objects.blobs import BlobObjects
+from assay.store.postgresql.flights import SharedFlights
+from assay.store.postgresql.notices import PostgresNotices
+from assay.store.postgresql.records import PostgresRecordStore
 from assay.store.records import DiskcacheRecordStore
+from assay.store.shared.audit import SharedAuditArchive
+from assay.store.shared.storage import SharedStorage
 from assay.store.spool import DiskSpool, DiskSpooledFile, DiskSpoolWriter
 from assay.store.temp_blobs import TempPartialBlob
 from assay.upstream.api_client import UpstreamApiClient
@@ -32,24 +44,28 @@ CONTRACTS = Path(__file__).parent
 IMPLEMENTATIONS: dict[type, list[type]] = {
     ports.Advisories: [AdvisoriesInForce],
     ports.ApiClient: [UpstreamApiClient],
+    ports.AuditArchive: [SharedAuditArchive],
     ports.Blob: [DiskBlob],
     ports.BlobStore: [DiskBlobStore, FallbackBlobStore],
     ports.DocumentStreams: [UpstreamClient],
-    ports.Flights: [ProcessFlights],
-    ports.HostedStorage: [HostedDirectory],
+    ports.Flights: [ProcessFlights, SharedFlights],
+    ports.HostedStorage: [HostedDirectory, SharedHosted],
     ports.Index: [type(UpstreamClient.get_index(None, None)), HostedIndex],  # type: ignore[arg-type]  # it only keeps them
     ports.Ledger: [SqliteLedger],
-    ports.Notices: [LocalNotices],
+    ports.Notices: [LocalNotices, PostgresNotices],
+    ports.Objects: [BlobObjects],
     ports.PartialBlob: [DiskPartialBlob, FallbackPartialBlob, TempPartialBlob],
-    ports.RecordStore: [DiskcacheRecordStore],
+    ports.Peers: [PeerClient],
+    ports.RecordStore: [DiskcacheRecordStore, PostgresRecordStore],
     ports.ReportedHits: [ReportedHitRecord],
     ports.Refusals: [RefusalRecord],
-    ports.Source: [IndexFileSource],
+    ports.Source: [IndexFileSource, ObjectSource, PeerSource],
     ports.Spool: [DiskSpool],
     ports.SpoolWriter: [DiskSpoolWriter],
     ports.SpooledFile: [DiskSpooledFile],
     ports.StagedFile: [LocalStagedFile],
-    ports.Storage: [StorageDirectory],
+    ports.LocalStorage: [LocalTier, StorageDirectory, SharedStorage],
+    ports.Storage: [StorageDirectory, SharedStorage],
     ports.Upstream: [UpstreamClient, HostingUpstream],
     ports.Usage: [UsageRecord],
     ports.Verifier: [VerifierPool],
@@ -57,9 +73,10 @@ IMPLEMENTATIONS: dict[type, list[type]] = {
 TESTED_ELSEWHERE = {
     ports.Advisories: "tests/unit/advisories/test_in_force.py",
     ports.ApiClient: "tests/unit/upstream/test_api_client.py",
+    ports.AuditArchive: "tests/unit/store/shared/test_audit.py",
     ports.DocumentStreams: "tests/unit/advisory_feeds",
-    ports.Flights: "tests/unit/caching/test_flights.py",
     ports.Index: "tests/unit/upstream/test_client.py",
+    ports.Peers: "tests/service/peers",
     ports.Source: "tests/unit/files/sources.py",
     ports.Upstream: "tests/unit/upstream/test_client.py",
     ports.Verifier: "tests/service/attestation",

@@ -7,6 +7,9 @@ needs them. Unfinished blobs are in ``blobs/unfinished``, which is emptied at th
 The index contains all blobs in order of use (about 200 bytes for each). On disk, the modification time of a blob
 records the order. It is written at most once an hour for each blob.
 
+If replicas share an object storage, the index knows which blobs are kept there. Other blobs are evicted last
+(`spare_unkept`).
+
 Unfinished blobs count towards the limit, so that the limit holds during any number of downloads. Open blobs, and blobs
 that are being published, are not evicted. All methods are thread-safe.
 
@@ -100,6 +103,9 @@ class BlobDirectory:
         self._lock = threading.Lock()
         self._sizes: dict[bytes, int] = {}  # by digest, least recently used first
         self._verified: dict[bytes, FileIdentity] = {}
+        self._kept: set[bytes] = set()
+        """Digests of the blobs that are in object storage too."""
+        self._spares_unkept = False
         self._total = 0
         self._unfinished = 0
         self._open: Counter[bytes] = Counter()
@@ -121,6 +127,7 @@ class BlobDirectory:
         with self._lock:
             self._sizes = {digest: size for _, digest, size in found}
             self._verified.clear()
+            self._kept.clear()
             self._total = sum(self._sizes.values())
             pruned = self._evict(self.limit)
         telemetry.event("blobs-scanned", count=len(found), size=self._total, swept=swept, evicted=pruned.count)
@@ -265,12 +272,43 @@ class BlobDirectory:
             raise
         return OpenedFile(file, identity, is_verified)
 
+    def is_surely_absent(self, sha256: Sha256) -> bool:
+        """Return True if the index does not have the blob; False if it has it, or if another thread uses the index.
+
+        This method never waits, so the event loop may call it.
+        """
+        if not _SHA256_HEX.fullmatch(sha256):
+            return True
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            return bytes.fromhex(sha256) not in self._sizes
+        finally:
+            self._lock.release()
+
     def mark_verified(self, sha256: Sha256, identity: FileIdentity) -> None:
         """Remember that the file with this identity has the bytes of the blob; a blob that is gone is ignored."""
         digest = bytes.fromhex(sha256)
         with self._lock:
             if digest in self._sizes:
                 self._verified[digest] = identity
+
+    def spare_unkept(self) -> None:
+        """From now on, evict a blob that is not marked as kept only if all others have been evicted."""
+        self._spares_unkept = True
+
+    def mark_kept(self, sha256: Sha256) -> None:
+        """Remember that the blob is in object storage too; a blob that is gone is ignored."""
+        digest = bytes.fromhex(sha256)
+        with self._lock:
+            if digest in self._sizes:
+                self._kept.add(digest)
+
+    def list_unkept(self) -> list[Sha256]:
+        """Return the digests of the blobs that are not marked as kept, the least recently used blob first."""
+        with self._lock:
+            unkept = [digest for digest in self._sizes if digest not in self._kept]
+        return [Sha256(digest.hex()) for digest in unkept]
 
     def close(self, sha256: Sha256) -> None:
         """Undo one `open` of a blob. When all are undone, the blob may be evicted again."""
@@ -318,6 +356,7 @@ class BlobDirectory:
         with self._lock:
             size = self._sizes.pop(bytes.fromhex(sha256), None)
             self._verified.pop(bytes.fromhex(sha256), None)
+            self._kept.discard(bytes.fromhex(sha256))
             self._total -= size or 0
         return size
 
@@ -357,14 +396,8 @@ class BlobDirectory:
 
         The caller must hold the lock.
         """
-        chosen, left = [], self._total
-        for digest, size in self._sizes.items():
-            if left <= max_bytes:
-                break
-            if digest not in self._open:
-                chosen.append((digest, size))
-                left -= size
-        count = freed = 0
+        chosen = self._choose_victims(max_bytes)
+        count = freed = unkept = 0
         for digest, size in chosen:
             try:
                 self._get_path(digest.hex(), size).unlink(missing_ok=True)
@@ -373,11 +406,35 @@ class BlobDirectory:
                 break
             del self._sizes[digest]
             self._verified.pop(digest, None)
+            unkept += self._spares_unkept and digest not in self._kept
+            self._kept.discard(digest)
             self._total -= size
             count, freed = count + 1, freed + size
         if count:
             telemetry.event("blobs-evicted", count=count, size=freed)
+        if unkept:
+            telemetry.warning("unkept-blobs-evicted", count=unkept)
         return PruneResult(count=count, size=freed)
+
+    def _choose_victims(self, max_bytes: int) -> list[tuple[bytes, int]]:
+        """Return digest and size of the blobs to evict. Blobs that are spared come after all others."""
+        chosen, spared, left = list[tuple[bytes, int]](), list[tuple[bytes, int]](), self._total
+        for digest, size in self._sizes.items():
+            if left <= max_bytes:
+                return chosen
+            if digest in self._open:
+                continue
+            if self._spares_unkept and digest not in self._kept:
+                spared.append((digest, size))
+                continue
+            chosen.append((digest, size))
+            left -= size
+        for digest, size in spared:
+            if left <= max_bytes:
+                break
+            chosen.append((digest, size))
+            left -= size
+        return chosen
 
     def _get_path(self, sha256: str, size: int) -> Path:
         return self._directory / sha256[:2] / f"{sha256}.{size}"

@@ -20,6 +20,7 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Awaitable, Callable
 from hashlib import sha256 as new_sha256
 from io import FileIO
@@ -156,7 +157,9 @@ class DiskPartialBlob:
         self._blobs = blobs
         self._path: Path | None = path
         self._descriptor: int | None = descriptor
-        self._closer = weakref.finalize(self, os.close, descriptor)
+        self._ready_readers: deque[FileIO] = deque()
+        """At most one reader, for the first call of `open_reader`. It is opened together with the file."""
+        self._closer = weakref.finalize(self, _close_all, descriptor, self._ready_readers)
         self._lock = threading.Lock()
         self._closing_lock = threading.Lock()
         self._hash = new_sha256()
@@ -204,7 +207,18 @@ class DiskPartialBlob:
         Raises:
             StorageError: the blob was discarded.
         """
-        return await self._blobs.read_threads.acquire(self._open_reader, FileIO.close)
+        try:
+            return self._ready_readers.pop()
+        except IndexError:
+            return await self._blobs.read_threads.acquire(self._open_reader, FileIO.close)
+
+    def prepare_reader(self) -> None:
+        """Open a reader in advance, so that the first call of `open_reader` need not switch to a thread.
+
+        Raises:
+            StorageError: the file cannot be opened for reading.
+        """
+        self._ready_readers.append(self._open_reader())
 
     def _open_reader(self) -> FileIO:
         # By the descriptor: after the blob is published, another file may have replaced the one at its path.
@@ -309,7 +323,13 @@ class DiskBlobStore:
         """Open a blob and mark it as used; return None if it does not exist.
 
         A corrupt blob is removed and counts as missing.
+
+        Raises:
+            StorageError: the store is closed.
         """
+        self.read_threads.require_open()
+        if self.directory.is_surely_absent(sha256):
+            return None  # without a switch to a thread, which would delay the download of the file
         return await self.read_threads.acquire(lambda: self._open(sha256), _close_blob)
 
     async def open_unused(self, sha256: Sha256) -> DiskBlob | None:
@@ -331,6 +351,11 @@ class DiskBlobStore:
     def _create_partial(self) -> DiskPartialBlob:
         partial = DiskPartialBlob(self, *self.directory.create_unfinished())
         self.unfinished.add(partial)
+        try:
+            partial.prepare_reader()
+        except BaseException:
+            partial.discard_sync()
+            raise
         return partial
 
     async def remove(self, sha256: Sha256) -> None:
@@ -340,6 +365,18 @@ class DiskBlobStore:
             StorageError: deleting failed. The blob is missing in the index until the next start.
         """
         await self.write_threads.run(self.directory.remove, sha256)
+
+    def spare_unkept(self) -> None:
+        """From now on, evict a blob that is not marked as kept only if all others have been evicted."""
+        self.directory.spare_unkept()
+
+    async def mark_kept(self, sha256: Sha256) -> None:
+        """Remember that the blob is in object storage too."""
+        await self.read_threads.run(self.directory.mark_kept, sha256)
+
+    async def list_unkept(self) -> list[Sha256]:
+        """Return the digests of the blobs that are not marked as kept, the least recently used blob first."""
+        return await self.read_threads.run(self.directory.list_unkept)
 
     async def stats(self) -> BlobUsage:
         """Return the usage of the blob store."""
@@ -376,6 +413,12 @@ class DiskBlobStore:
             await partial.discard()
         for threads in (self.read_threads, self.write_threads, self.publish_threads, self.verify_threads):
             await threads.close()
+
+
+def _close_all(descriptor: int, readers: deque[FileIO]) -> None:
+    while readers:
+        readers.pop().close()
+    os.close(descriptor)
 
 
 def _close_blob(blob: DiskBlob | None) -> None:

@@ -1,118 +1,72 @@
-"""Storage directory: its lock, its owner and its parts.
+"""Storage directory of one proxy, with its own ledger and records: the embedded storage engine.
 
-    lock        locked by the one process that uses the directory; contains its process id
-    format      version of the layout; if it exists, a ledger must exist too
-    blobs/      files by SHA-256
-    records/    cache of records
-    ledger/     permanent facts
-    activity/   history of what clients used and of refused requests
-    spool/      temporary large documents, removed at the next start
+    lock, format                lock and layout (`store.local.directory_lock`)
+    blobs/, activity/, spool/   parts of any engine (`store.local.tier`)
+    records/                    cache of records
+    ledger/                     permanent facts
 
-A directory is refused if another process uses it, if its owner is neither Assay's user nor root, or if it is not
-writable. It is also refused if root owns it and all users may write to it. All files in it are created for the owner
-only (0700, 0600).
-
-A directory that has been used but has no ledger is refused too, unless the operator asks for a new ledger.
+A directory that has been used but has no ledger is refused, unless the operator asks for a new ledger.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import fcntl
 import os
-import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
 from assay import telemetry
-from assay.errors import LedgerError, StorageError, StorageInUseError
-from assay.ports import Notice
-from assay.store.activity.database import ActivityDatabase
-from assay.store.activity.refusals import RefusalRecord
-from assay.store.activity.reported_hits import ReportedHitRecord
-from assay.store.activity.usage import UsageRecord
+from assay.caching.flights import ProcessFlights
+from assay.caching.notices import LocalNotices
+from assay.errors import LedgerError
+from assay.ports import AuditArchive, HostedStorage, Ledger, Objects
 from assay.store.blob_directory import sync_directory, to_storage_error
-from assay.store.blob_scrub import BlobScrub
-from assay.store.blobs import DiskBlobStore
-from assay.store.fallback_blobs import FallbackBlobStore
+from assay.store.hosted.directory import HostedDirectory
 from assay.store.ledger.ledger import SqliteLedger
+from assay.store.local.directory_lock import EMBEDDED_LAYOUT, LockedDirectory, lock_directory, write_layout
+from assay.store.local.tier import LocalTier, utc_now
 from assay.store.records import DiskcacheRecordStore
 from assay.store.settings import StorageSettings
-from assay.store.spool import DiskSpool
-from assay.store.temp_blobs import TempBlobs
+from assay.telemetry.metrics import FLIGHTS
 
-_LAYOUT_VERSION = "1\n"
-_MAX_PID_BYTES = 20
 _LEDGER_PATH = Path("ledger/ledger.db")
 """Path of the ledger in the storage directory."""
 
 
-def utc_now() -> datetime:
-    """Return the current time in UTC."""
-    return datetime.now(UTC)
-
-
-class LocalNotices:
-    """Channel of notices within the process that uses the directory (`assay.ports.Notices`)."""
-
-    def __init__(self) -> None:
-        self._subscribers: list[Callable[[Notice], None]] = []
-
-    def subscribe(self, act: Callable[[Notice], None]) -> None:
-        """Call `act` with each notice that is published after this call."""
-        self._subscribers.append(act)
-
-    def publish(self, notice: Notice) -> None:
-        """Call all subscribers in the order in which they subscribed."""
-        for act in self._subscribers:
-            act(notice)
-
-
-class StorageDirectory:
+class StorageDirectory(LocalTier):
     """Open storage directory (`assay.ports.Storage`).
 
     Attributes:
-        blobs, records, ledger: parts of the directory.
-        download_blobs: blob store for downloads. It uses `blobs`. If `blobs` does not accept a new blob, the blob is
-            written to an anonymous file instead.
-        usage: record of what clients used.
-        reported_hits: record of the advisory hits that were reported.
-        refusals: record of refused requests.
+        records, ledger: parts of the directory, beside those of the local tier.
         notices: channel between the parts of this process. No other process uses the directory.
+        flights: locks within this process.
+        objects: None, because no other process shares the files.
+        degraded: empty, because a directory has no parts that can be away.
     """
+
+    objects: Objects | None = None
+    degraded: tuple[str, ...] = ()
 
     def __init__(
         self,
-        locked_directory: _LockedDirectory,
+        taken: _TakenDirectory,
         settings: StorageSettings,
         clock: Callable[[], float],
         utc_clock: Callable[[], datetime],
     ) -> None:
-        self._directory = directory = locked_directory.directory
-        self._lock = locked_directory.lock
-        self.blobs = DiskBlobStore(directory / "blobs", settings.blobs, clock)
+        super().__init__(taken.locked, settings, clock, utc_clock)
+        directory = taken.locked.directory
         self.records = DiskcacheRecordStore(directory / "records", settings.records, clock)
-        self.ledger = SqliteLedger(directory / _LEDGER_PATH, may_create=locked_directory.may_create_ledger)
+        self._own_ledger = SqliteLedger(directory / _LEDGER_PATH, may_create=taken.may_create_ledger)
+        self.ledger: Ledger = self._own_ledger
+        self._hosted = settings.hosted
         self.notices = LocalNotices()
-        self._activity = ActivityDatabase(directory / "activity" / "activity.db", utc_clock)
-        self.usage = UsageRecord(self._activity, utc_clock)
-        self.reported_hits = ReportedHitRecord(self._activity)
-        self.refusals = RefusalRecord(self._activity, utc_clock)
-        self._temp_blobs = TempBlobs()
-        self.download_blobs = FallbackBlobStore(self.blobs, self._temp_blobs)
-        self._spool = DiskSpool(directory / "spool")
-        self._scrub = BlobScrub(self.blobs, settings.verify_every, clock) if settings.verify_every else None
-
-    @property
-    def directory(self) -> str:
-        """Path of the directory."""
-        return str(self._directory)
+        self.flights = ProcessFlights(count=lambda role: FLIGHTS.labels(role).inc())
 
     @classmethod
     async def open(
@@ -137,63 +91,50 @@ class StorageDirectory:
             StorageError: the directory cannot be created, read or written, or belongs to another user.
             LedgerError: the ledger is missing, damaged or of another version.
         """
-        taken = await asyncio.to_thread(_lock_directory, settings.directory, new_ledger=new_ledger)
+        taken = await asyncio.to_thread(_take_directory, settings.directory, new_ledger=new_ledger)
         store = cls(taken, settings, clock, utc_clock)
         try:
-            await store.blobs.scan()
-            await store.ledger.open()
-            await asyncio.to_thread(_write_format, taken.directory)
+            await store.open_blobs()
+            await store._own_ledger.open()
+            await asyncio.to_thread(_write_layout, store._directory)
         except BaseException:
             await store.close()
             raise
         if new_ledger:
             telemetry.warning(
-                "new-ledger" if taken.has_lost_ledger else "new-ledger-ignored", directory=taken.directory
+                "new-ledger" if taken.has_lost_ledger else "new-ledger-ignored", directory=store.directory
             )
-        telemetry.event("storage-opened", directory=taken.directory)
+        telemetry.event("storage-opened", directory=store.directory)
         return store
 
-    async def open_spool(self) -> DiskSpool:
-        """Return an empty spool. Call this method only once.
+    def get_keys(self) -> Sequence[bytes]:
+        """Return no keys: no other replica shares the directory."""
+        return ()
+
+    async def open_hosted(self, indexes: Sequence[str], *, read_only: bool = False) -> HostedStorage | None:
+        """Open the files of hosted indexes; return None if the settings have no directory for them.
+
+        Args:
+            indexes: names of the indexes.
+            read_only: True to read the files only. Another process may use the directory at the same time.
 
         Raises:
-            StorageError: the directory of the spool cannot be created.
+            StorageInUseError: another process uses the directory.
+            StorageError: the directory is unusable.
         """
-        await self._spool.open()
-        return self._spool
+        if self._hosted is None:
+            return None
+        return await HostedDirectory.open(self._hosted.absolute(), list(indexes), read_only=read_only)
 
-    def start_scrub(self) -> None:
-        """Start the background verification of all blobs, unless it is switched off. Call this at most once."""
-        if self._scrub is not None:
-            self._scrub.start()
-
-    async def check(self) -> None:
-        """Check that blobs can be written: write a small file and remove it.
-
-        Raises:
-            StorageError: writing failed.
-        """
-        partial = await self.blobs.create_partial()
-        try:
-            await partial.append(b"ready?")
-        finally:
-            await partial.discard()
+    def make_audit_archive(self) -> AuditArchive | None:
+        """Return None: the parts of an audit trail stay on the disk."""
+        return None
 
     async def close(self) -> None:
         """Remove unfinished blobs, close all parts, and unlock the directory. Idempotent."""
-        if self._scrub is not None:
-            await self._scrub.close()
-        await self.usage.close()
-        await self.refusals.close()
-        await self._activity.close()
-        await self._spool.close()
-        await self._temp_blobs.close()
-        await self.blobs.close()
         await self.records.close()
-        await self.ledger.close()
-        lock, self._lock = self._lock, -1
-        if lock >= 0:
-            os.close(lock)
+        await self._own_ledger.close()
+        await super().close()
 
 
 async def open_ledger(settings: StorageSettings) -> SqliteLedger:
@@ -263,99 +204,37 @@ def _has_lost_ledger(directory: Path) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _LockedDirectory:
-    """Storage directory that this process has locked."""
+class _TakenDirectory:
+    """Storage directory that this process has locked, and the state of its ledger."""
 
-    directory: Path
-    lock: int
-    """Descriptor of the lock file."""
+    locked: LockedDirectory
     may_create_ledger: bool
     """True if no proxy has used the directory before, or if the operator asked for a new ledger."""
     has_lost_ledger: bool
     """True if the directory has been used, and its ledger is missing or empty."""
 
 
-def _lock_directory(path: Path, *, new_ledger: bool) -> _LockedDirectory:
-    """Create the storage directory if necessary, check its owner and its ledger, and lock it for this process."""
-    directory = path.absolute()
+def _take_directory(path: Path, *, new_ledger: bool) -> _TakenDirectory:
+    """Lock the directory for this process, and check its ledger."""
+    locked = lock_directory(path, EMBEDDED_LAYOUT)
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _check_owner(directory)
-        lock = _acquire_lock(directory / "lock")
-        try:
-            fresh = not _has_format(directory / "format")
-            has_lost_ledger = _has_lost_ledger(directory)
-            if not new_ledger:
-                require_ledger(directory)
-            (directory / _LEDGER_PATH).parent.mkdir(mode=0o700, exist_ok=True)
-        except BaseException:
-            os.close(lock)
-            raise
+        has_lost_ledger = _has_lost_ledger(locked.directory)
+        if not new_ledger:
+            require_ledger(locked.directory)
+        (locked.directory / _LEDGER_PATH).parent.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise to_storage_error(f"use the storage directory {directory}", error) from error
-    return _LockedDirectory(
-        directory=directory, lock=lock, may_create_ledger=fresh or has_lost_ledger, has_lost_ledger=has_lost_ledger
+        os.close(locked.lock)
+        raise to_storage_error(f"use the storage directory {locked.directory}", error) from error
+    except BaseException:
+        os.close(locked.lock)
+        raise
+    return _TakenDirectory(
+        locked=locked, may_create_ledger=locked.is_new or has_lost_ledger, has_lost_ledger=has_lost_ledger
     )
 
 
-def _check_owner(directory: Path) -> None:
-    facts = directory.stat()
-    user = os.geteuid()
-    # The root of a mounted volume may belong to root and be writable for this process by its group (Kubernetes'
-    # fsGroup). root can change the contents in any case; no other user may be able to.
-    if facts.st_uid not in {user, 0}:
-        raise StorageError(f"the storage directory {directory} belongs to user {facts.st_uid}; Assay runs as {user}")
-    if facts.st_uid == user:
-        if stat.S_IMODE(facts.st_mode) != stat.S_IRWXU:
-            directory.chmod(stat.S_IRWXU)
-    elif facts.st_mode & stat.S_IWOTH:
-        raise StorageError(f"all users may write to the storage directory {directory}")
-
-
-def _acquire_lock(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.pread(descriptor, _MAX_PID_BYTES, 0).decode("ascii", "replace").strip()
-        os.close(descriptor)
-        if error.errno != errno.EWOULDBLOCK:
-            raise
-        raise StorageInUseError(
-            f"the storage directory {path.parent} is in use by process {holder or 'unknown'}; stop that process, or set"
-            " another storage.directory for this one"
-        ) from error
-    with suppress(OSError):  # on a full disk the process id is missing, but the lock is effective
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
-
-
-def _has_format(path: Path) -> bool:
-    try:
-        found = path.read_text("ascii", errors="replace")
-    except FileNotFoundError:
-        return False
-    if found != _LAYOUT_VERSION:
-        raise StorageError(f"{path}: expected layout {_LAYOUT_VERSION.strip()!r}, found {found[:20].strip()!r}")
-    return True
-
-
-def _write_format(directory: Path) -> None:
-    """Write the file `format` durably. Call this after the ledger has been created."""
-    path = directory / "format"
-    if path.exists():
-        return
-    sync_directory(directory / "ledger")
-    sync_directory(directory)
-    try:
-        descriptor = os.open(directory / "format.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, _LAYOUT_VERSION.encode("ascii"))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        (directory / "format.new").replace(path)
-        sync_directory(directory)
-    except OSError as error:
-        raise to_storage_error(f"write {path}", error) from error
+def _write_layout(directory: Path) -> None:
+    """Write the layout durably, after the ledger has been created. Blocking."""
+    if not (directory / "format").exists():
+        sync_directory(directory / "ledger")
+    write_layout(directory, EMBEDDED_LAYOUT)

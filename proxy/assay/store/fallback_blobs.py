@@ -117,6 +117,10 @@ class FallbackBlobStore:
             telemetry.warning("blob-unreadable", sha256=sha256, found=str(error))
             return None
 
+    async def open_unused(self, sha256: Sha256) -> Blob | None:
+        """Open a blob on the disk without marking it as used; return None if it does not exist."""
+        return await self._blobs.open_unused(sha256)
+
     async def create_partial(self) -> FallbackPartialBlob:
         """Begin a new blob.
 
@@ -133,6 +137,18 @@ class FallbackBlobStore:
     async def remove(self, sha256: Sha256) -> None:
         """Remove a blob, if it exists."""
         await self._blobs.remove(sha256)
+
+    def spare_unkept(self) -> None:
+        """From now on, evict a blob that is not marked as kept only if all others have been evicted."""
+        self._blobs.spare_unkept()
+
+    async def mark_kept(self, sha256: Sha256) -> None:
+        """Remember that the blob on the disk is in object storage too."""
+        await self._blobs.mark_kept(sha256)
+
+    async def list_unkept(self) -> list[Sha256]:
+        """Return the digests of the blobs on the disk that are not marked as kept."""
+        return await self._blobs.list_unkept()
 
     async def stats(self) -> BlobUsage:
         """Return the usage of the blob store on the disk."""

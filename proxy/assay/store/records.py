@@ -107,6 +107,8 @@ class DiskcacheRecordStore:
         clock: returns the time in seconds since 1970.
     """
 
+    is_shared = False
+
     def __init__(self, directory: Path, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
         self._directory = directory
         self._limit = max_bytes

@@ -22,6 +22,16 @@ class ThreadPool:
     def __init__(self, name: str, count: int) -> None:
         self._name = name
         self._executor = ThreadPoolExecutor(max_workers=count, thread_name_prefix=f"assay-{name}")
+        self._is_closed = False
+
+    def require_open(self) -> None:
+        """Raise the error of a closed pool, for a call that needs no thread.
+
+        Raises:
+            StorageError: the pool is closed.
+        """
+        if self._is_closed:
+            raise self._make_closed_error()
 
     async def run(
         self, call: Callable[_Arguments, _Result], /, *arguments: _Arguments.args, **named: _Arguments.kwargs
@@ -62,10 +72,14 @@ class ThreadPool:
         try:
             return self._executor.submit(call, *arguments, **named)
         except RuntimeError as error:
-            raise StorageError(f"the storage ({self._name}) is closed") from error
+            raise self._make_closed_error() from error
+
+    def _make_closed_error(self) -> StorageError:
+        return StorageError(f"the storage ({self._name}) is closed")
 
     async def close(self) -> None:
         """Wait for running calls, and then end the threads. Idempotent."""
+        self._is_closed = True
         await asyncio.to_thread(self._executor.shutdown)
 
 

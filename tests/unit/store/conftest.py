@@ -1,4 +1,4 @@
-"""Fixtures: blobs with a manual clock, and a ledger, each in an empty directory."""
+"""Fixtures: blobs with a manual clock, a ledger, each in an empty directory, and a database with Assay's tables."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 
 from assay.store.blobs import DiskBlobStore
 from assay.store.ledger.ledger import SqliteLedger
+from tests.world.engines.assay_database import create_assay_database
+from tests.world.engines.postgresql import PostgresServer
 from tests.world.proxy.blobs import KIB, BlobsFactory, ManualUnixClock
 from tests.world.proxy.ledgers import LedgerFactory
 
@@ -60,3 +62,8 @@ async def make_ledger(ledger_path: Path) -> AsyncIterator[LedgerFactory]:
 @pytest.fixture
 async def ledger(make_ledger: LedgerFactory) -> SqliteLedger:
     return await make_ledger()
+
+
+@pytest.fixture
+async def database_name(server: PostgresServer) -> str:
+    return await create_assay_database(server)

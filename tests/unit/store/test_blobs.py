@@ -451,3 +451,51 @@ async def test_a_warm_blob_costs_one_open_and_one_fstat(blobs: DiskBlobStore, mo
     monkeypatch.setattr("assay.store.blob_directory.os.fstat", counting)
     assert await is_verified(blobs, make_content(1)) is True
     assert len(calls) == 1
+
+
+async def test_only_a_blob_that_may_exist_is_looked_for_in_a_thread(
+    blobs: DiskBlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise StorageError("a thread was used")
+
+    stored, absent = await publish(blobs, b"abc"), digest(b"absent")
+    with monkeypatch.context() as patched:
+        patched.setattr(blobs.read_threads, "acquire", refuse)
+        assert await blobs.open(absent) is None
+        with pytest.raises(StorageError, match="a thread was used"):
+            await blobs.open(stored)
+        with blobs.directory._lock, pytest.raises(StorageError, match="a thread was used"):
+            await blobs.open(absent)  # another thread uses the index: the event loop does not wait for it
+    await blobs.read_threads.close()
+    for wanted in (stored, absent):
+        with pytest.raises(StorageError, match="closed"):
+            await blobs.open(wanted)
+
+
+async def test_the_first_reader_of_a_growing_file_is_ready_and_further_ones_are_opened_in_a_thread(
+    blobs: DiskBlobStore,
+) -> None:
+    partial = await blobs.create_partial()
+    await partial.append(b"abc")
+    await blobs.read_threads.close()
+    with await partial.open_reader() as first:
+        assert first.read() == b"abc"
+        await partial.append(b"def")
+        assert first.read() == b"def"
+    with pytest.raises(StorageError, match="closed"):
+        await partial.open_reader()
+    await partial.discard()
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+async def test_a_ready_reader_is_closed_with_its_file_unless_it_was_taken(
+    blobs: DiskBlobStore, *, is_taken: bool
+) -> None:
+    partial = await blobs.create_partial()
+    [ready] = partial._ready_readers
+    if is_taken:
+        assert await partial.open_reader() is ready
+    await partial.discard()
+    assert ready.closed is not is_taken
+    ready.close()

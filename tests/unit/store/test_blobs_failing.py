@@ -251,3 +251,15 @@ async def test_what_is_being_published_is_not_evicted_by_another(
     await other.discard()
     await publish(blobs, make_content(2))
     assert await list_present(blobs, range(3)) == [2]
+
+
+async def test_a_new_file_that_cannot_be_read_is_removed(
+    blobs: DiskBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        fail("assay.store.blobs.reopen", errno.EMFILE, broken)
+        with pytest.raises(StorageError, match=os.strerror(errno.EMFILE)):
+            await blobs.create_partial()
+    assert list((tmp_path / "blobs/unfinished").iterdir()) == []
+    assert blobs.unfinished == set()
+    await (await blobs.create_partial()).discard()

@@ -22,7 +22,7 @@ from assay.simple.fields import parse_sha256
 from assay.simple.model import NormalizedName
 from assay.store.activity.database import ActivityDatabase
 from assay.store.activity.values import MAX_TEXT_CHARS, is_text, make_time
-from assay.store.activity.write_behind import FLUSH_DELAY_SECONDS, WriteBehind
+from assay.store.activity.write_behind import FLUSH_DELAY_SECONDS, WriteBehindRecord
 
 _MAX_PENDING: Final = 5000
 _MAX_COUNT_ROWS: Final = 50_000
@@ -41,6 +41,7 @@ _ADD_COUNT: Final = (
 )
 _CountKey: TypeAlias = tuple[int, str, str, str]
 """Ordinal of the day, view, rule and code."""
+_Notes: TypeAlias = tuple[list[RefusedRequest], Counter[_CountKey]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ class RefusalLimits:
     """Maximum time in seconds for which a refusal is only in memory."""
 
 
-class RefusalRecord:
+class RefusalRecord(WriteBehindRecord[_Notes]):
     """Record of refused requests in the database of activity.
 
     Args:
@@ -67,12 +68,10 @@ class RefusalRecord:
     def __init__(
         self, database: ActivityDatabase, clock: Callable[[], datetime], limits: RefusalLimits | None = None
     ) -> None:
-        self._database = database
-        self._clock = clock
         self._limits = limits or RefusalLimits()
+        super().__init__(database, clock, self._limits.flush_delay_seconds)
         self._noted = deque[RefusedRequest](maxlen=self._limits.pending)
         self._counts = Counter[_CountKey]()
-        self._write_behind = WriteBehind(self.flush, self._limits.flush_delay_seconds)
 
     def note(self, refused: RefusedRequest) -> None:
         """Note a refusal, as `assay.ports.Refusals` describes."""
@@ -94,25 +93,22 @@ class RefusalRecord:
         read = partial(_read_counts, view=view, since=since, until=self._clock().date())
         return await self._database.run(read, ())
 
-    async def flush(self) -> None:
-        """Write what was noted. If the disk fails, the refusals stay in memory for the next try."""
-        self._write_behind.cancel()
+    def _take_notes(self) -> _Notes | None:
         noted, counts = list(self._noted), self._counts
         self._noted.clear()
         self._counts = Counter()
-        if not noted:
-            return
-        write = partial(_write, noted=noted, counts=counts, limits=self._limits)
-        if not await self._database.run(write, default=False):
-            later = list(self._noted)
-            self._noted.clear()
-            self._noted.extend((*noted, *later))
-            self._counts.update(counts)
-            self._write_behind.schedule()
+        return (noted, counts) if noted else None
 
-    async def close(self) -> None:
-        """Write what was noted, and stop. Idempotent."""
-        await self._write_behind.close()
+    def _write_notes(self, database: sqlite3.Connection, notes: _Notes) -> None:
+        noted, counts = notes
+        _write(database, noted=noted, counts=counts, limits=self._limits)
+
+    def _put_back(self, notes: _Notes) -> None:
+        noted, counts = notes
+        later = list(self._noted)
+        self._noted.clear()
+        self._noted.extend((*noted, *later))
+        self._counts.update(counts)
 
 
 def _write(
@@ -121,7 +117,7 @@ def _write(
     noted: Sequence[RefusedRequest],
     counts: Mapping[_CountKey, int],
     limits: RefusalLimits,
-) -> bool:
+) -> None:
     database.executemany(_INSERT, [_make_row(each) for each in noted])
     database.executemany(
         _ADD_COUNT, [(day, view, _clean(rule), code, n) for (day, view, rule, code), n in counts.items()]
@@ -134,7 +130,6 @@ def _write(
         "DELETE FROM refusal_counts WHERE day <= (SELECT day FROM refusal_counts ORDER BY day DESC LIMIT 1 OFFSET ?)",
         (limits.count_rows,),
     )
-    return True
 
 
 def _make_row(refused: RefusedRequest) -> tuple[object, ...]:

@@ -24,7 +24,7 @@ from assay.simple.model import NormalizedName
 from assay.store.activity.database import ActivityDatabase
 from assay.store.activity.summaries import read_summary, write_summaries
 from assay.store.activity.values import is_text, make_time
-from assay.store.activity.write_behind import FLUSH_DELAY_SECONDS, WriteBehind
+from assay.store.activity.write_behind import FLUSH_DELAY_SECONDS, WriteBehindRecord
 
 _MAX_PENDING: Final = 100_000
 """Maximum number of notes in memory. Further notes are lost."""
@@ -45,6 +45,8 @@ _TABLES: Final = ("used_versions", "used_views", "summaries")
 """Tables with rows about a project."""
 _Note: TypeAlias = tuple[str, NormalizedName, str, Version | None]
 """Index, project, view and version."""
+_Notes: TypeAlias = tuple[set[_Note], int]
+"""Notes, and the time of the write in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ class UsageLimits:
     """Maximum time in seconds for which a note is only in memory."""
 
 
-class UsageRecord:
+class UsageRecord(WriteBehindRecord[_Notes]):
     """Usage record in the database of activity.
 
     Args:
@@ -72,11 +74,9 @@ class UsageRecord:
     def __init__(
         self, database: ActivityDatabase, clock: Callable[[], datetime], limits: UsageLimits | None = None
     ) -> None:
-        self._database = database
-        self._clock = clock
         self._limits = limits or UsageLimits()
+        super().__init__(database, clock, self._limits.flush_delay_seconds)
         self._noted: set[_Note] = set()
-        self._write_behind = WriteBehind(self.flush, self._limits.flush_delay_seconds)
 
     def note(self, index: str, project: NormalizedName, *, view: str, version: Version | None = None) -> None:
         """Note that a client got a page or a file now, as `assay.ports.Usage` describes."""
@@ -111,24 +111,21 @@ class UsageRecord:
         await self.flush()
         return await self._database.run(partial(_read_seen, view=view, limit=limit), list[NormalizedName]())
 
-    async def flush(self) -> None:
-        """Write what was noted. If the disk fails, the notes are kept in memory for the next try."""
-        self._write_behind.cancel()
+    def _take_notes(self) -> _Notes | None:
         noted, self._noted = self._noted, set()
-        if not noted:
-            return
-        now = int(self._clock().timestamp())
-        if not await self._database.run(partial(_write, noted=noted, now=now, limits=self._limits), default=False):
-            room = self._limits.pending - len(self._noted)
-            self._noted.update(list(noted)[: max(room, 0)])
-            self._write_behind.schedule()
+        return (noted, int(self._clock().timestamp())) if noted else None
 
-    async def close(self) -> None:
-        """Write what was noted, and stop. Idempotent."""
-        await self._write_behind.close()
+    def _write_notes(self, database: sqlite3.Connection, notes: _Notes) -> None:
+        noted, now = notes
+        _write(database, noted=noted, now=now, limits=self._limits)
+
+    def _put_back(self, notes: _Notes) -> None:
+        noted, _ = notes
+        room = self._limits.pending - len(self._noted)
+        self._noted.update(list(noted)[: max(room, 0)])
 
 
-def _write(database: sqlite3.Connection, *, noted: Collection[_Note], now: int, limits: UsageLimits) -> bool:
+def _write(database: sqlite3.Connection, *, noted: Collection[_Note], now: int, limits: UsageLimits) -> None:
     ids: dict[tuple[str, str], int] = {}
     for index, project, view, version in noted:
         key = (index, project)
@@ -138,7 +135,6 @@ def _write(database: sqlite3.Connection, *, noted: Collection[_Note], now: int, 
         if version is not None:
             database.execute("INSERT OR REPLACE INTO used_versions VALUES (?, ?, ?)", (ids[key], str(version), now))
     _remove_surplus(database, ids.values(), limits)
-    return True
 
 
 def _remove_surplus(database: sqlite3.Connection, written: Iterable[int], limits: UsageLimits) -> None:

@@ -24,23 +24,24 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from secrets import token_hex
 from typing import BinaryIO, Final, Self, TypeAlias
 
 from assay import telemetry
 from assay.errors import StorageError, StorageInUseError, UploadRefusedError, UpstreamError, UpstreamGoneError
-from assay.hosted.naming import find_slot, parse_release_version
 from assay.ports import BodyStream, FileBody, HostedDocument, HostedFile, HostedProject, StagedFile
 from assay.simple.model import NormalizedName
 from assay.store.blob_directory import sync_directory, to_storage_error
+from assay.store.hosted.changes import change_yanks, check_publication, get_document_sha256
 from assay.store.hosted.entries import (
     ProjectState,
+    check_entry,
     decode_entry,
     decode_state,
     encode_entry,
     encode_state,
     make_project,
 )
+from assay.store.hosted.staging import LocalStagedFile, open_staged, require_local
 from assay.store.threads import ThreadPool
 
 _THREADS: Final = 2
@@ -48,82 +49,6 @@ _READ_BYTES: Final = 256 * 1024
 _MAX_ENTRY_BYTES: Final = 2**20
 _ProjectKey: TypeAlias = tuple[str, NormalizedName]
 _StateChange: TypeAlias = Callable[[ProjectState], ProjectState]
-
-
-class LocalStagedFile:
-    """File of an upload in progress in `incoming` (`assay.ports.StagedFile`)."""
-
-    def __init__(self, directory: Path, threads: ThreadPool) -> None:
-        self.directory = directory
-        self._threads = threads
-        self._path = directory / "content"
-        self._sha256, self._blake2 = hashlib.sha256(), hashlib.blake2b(digest_size=32)
-        self._file: BinaryIO | None = None
-        self._is_removed = False
-        self.steps = threading.Lock()
-        """Lock of each step: the step of a cancelled upload continues in its thread while the file is removed."""
-        self.size = 0
-
-    async def open(self) -> None:
-        """Create the directory and the file."""
-        await self._threads.run(self._open)
-
-    async def write(self, data: bytes | bytearray) -> None:
-        """Append bytes, and hash them."""
-        await self._threads.run(self._write, data)
-
-    async def finish(self) -> tuple[str, str]:
-        """Flush the file to the disk; return its SHA-256 and its BLAKE2b-256, hexadecimal."""
-        await self._threads.run(self._finish)
-        return self._sha256.hexdigest(), self._blake2.hexdigest()
-
-    def open_reader(self) -> BinaryIO:
-        """Open the finished file for reading. Blocking."""
-        return self._path.open("rb")
-
-    def remove(self) -> None:
-        """Close the file and remove the directory, unless it was published. Blocking."""
-        with self.steps:
-            self._is_removed = True
-            if self._file is not None:
-                self._file.close()
-            shutil.rmtree(self.directory, ignore_errors=True)
-
-    def _open(self) -> None:
-        try:
-            with self.steps:
-                if self._is_removed:
-                    return
-                self.directory.mkdir(mode=0o700)
-                self._file = self._path.open("xb", buffering=0)
-        except OSError as error:
-            raise to_storage_error("store the upload", error) from error
-
-    def _write(self, data: bytes | bytearray) -> None:
-        self._sha256.update(data)
-        self._blake2.update(data)
-        try:
-            with self.steps:
-                file, left = self._require_file(), memoryview(data)
-                while left:
-                    left = left[file.write(left) :]
-        except OSError as error:
-            raise to_storage_error("store the upload", error) from error
-        self.size += len(data)
-
-    def _finish(self) -> None:
-        try:
-            with self.steps:
-                file = self._require_file()
-                os.fsync(file.fileno())
-                file.close()
-        except OSError as error:
-            raise to_storage_error("store the upload", error) from error
-
-    def _require_file(self) -> BinaryIO:
-        if self._file is None or self._is_removed:
-            raise StorageError("the upload is not open")
-        return self._file
 
 
 class HostedDirectory:
@@ -165,6 +90,11 @@ class HostedDirectory:
             raise
         return self
 
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """Name of an unusable file of each project that has one."""
+        return tuple(sorted(self._damaged.values()))
+
     def find_project(self, index: str, project: NormalizedName) -> HostedProject | None:
         """Return a project of an index; None if the index has no file of it."""
         return self._projects.get((index, project))
@@ -173,16 +103,22 @@ class HostedDirectory:
         """Return the projects of an index, sorted."""
         return tuple(sorted(project for owner, project in self._projects.copy() if owner == index))
 
+    def is_current(self, index: str) -> bool:
+        """Return True: no other process changes the directory."""
+        del index
+        return True
+
+    async def refresh(self, index: str) -> None:
+        """Do nothing: no other process changes the directory."""
+
+    async def wait_until_visible(self, index: str) -> None:
+        """Do nothing: only this process shows the files."""
+
     @asynccontextmanager
     async def stage(self, index: str) -> AsyncIterator[StagedFile]:
         """Open a staged file, which is removed when the context ends."""
-        staged = LocalStagedFile(self._directory / index / "incoming" / token_hex(16), self._threads)
-        try:
-            await staged.open()
+        async with open_staged(self._directory / index / "incoming", self._threads) as staged:
             yield staged
-        finally:
-            with suppress(StorageError):  # the pool is closed: the next start removes the directory
-                await self._threads.run(staged.remove)
 
     async def publish(
         self,
@@ -193,23 +129,20 @@ class HostedDirectory:
         *,
         metadata: bytes | None,
         provenance: bytes | None,
-    ) -> None:
-        """Publish a staged file with its documents, durably and in one step."""
-        if not isinstance(staged, LocalStagedFile):
-            raise TypeError("the file was staged by another storage")
+        known: HostedProject | None,
+    ) -> bool:
+        """Publish a staged file with its documents, durably and in one step, if its project still equals `known`."""
+        upload = require_local(staged)
         documents = {"metadata": metadata, "provenance": provenance, "entry.json": encode_entry(file)}
-        await self._threads.run(self._publish, (index, project), staged, file, documents)
+        return await self._threads.run(self._publish, (index, project), upload, file, documents, known)
 
     async def set_yanked(
         self, index: str, project: NormalizedName, filenames: Collection[str], reason: str | None
     ) -> None:
         """Yank files for a reason; if it is None, undo the yank."""
-
-        def change(state: ProjectState) -> ProjectState:
-            kept = {name: why for name, why in state.yanked.items() if name not in filenames}
-            return replace(state, yanked=kept if reason is None else kept | dict.fromkeys(filenames, reason))
-
-        await self._threads.run(self._change_state, (index, project), change)
+        await self._threads.run(
+            self._change_state, (index, project), lambda state: change_yanks(state, filenames, reason)
+        )
 
     async def set_status(self, index: str, project: NormalizedName, status: str, reason: str | None) -> None:
         """Set the status of a project."""
@@ -222,8 +155,7 @@ class HostedDirectory:
     ) -> bytes | None:
         """Return a document of a file; None if the file does not have it."""
         file = self._files.get((index, project), {}).get(filename)
-        digest = None if file is None else file.metadata_sha256 if kind == "metadata" else file.provenance_sha256
-        if digest is None:
+        if (digest := get_document_sha256(file, kind)) is None:
             return None
         path = self._get_files_path((index, project)) / filename / kind
         try:
@@ -278,29 +210,43 @@ class HostedDirectory:
         return self._directory / key[0] / "projects" / key[1] / "files"
 
     def _publish(
-        self, key: _ProjectKey, upload: LocalStagedFile, file: HostedFile, documents: dict[str, bytes | None]
-    ) -> None:
+        self,
+        key: _ProjectKey,
+        upload: LocalStagedFile,
+        file: HostedFile,
+        documents: dict[str, bytes | None],
+        known: HostedProject | None,
+    ) -> bool:
         with upload.steps:
-            self._publish_directory(key, upload.directory, file, documents)
+            return self._publish_directory(key, upload.directory, file, documents, known)
 
     def _publish_directory(
-        self, key: _ProjectKey, staged: Path, file: HostedFile, documents: dict[str, bytes | None]
-    ) -> None:
-        if key in self._damaged:
-            raise StorageError(
-                f"the file {self._damaged[key]} of the project {key[1]} is damaged, so its owner, versions and names"
-                " cannot be checked: restore it from a backup"
-            )
+        self,
+        key: _ProjectKey,
+        staged: Path,
+        file: HostedFile,
+        documents: dict[str, bytes | None],
+        known: HostedProject | None,
+    ) -> bool:
+        damaged = self._damaged.get(key)
         target = self._get_files_path(key) / file.filename
         try:
             for name, document in documents.items():
+                (staged / name).unlink(missing_ok=True)  # of an earlier try
                 if document is not None:
                     _write_durably(staged / name, document)
             sync_directory(staged)
             with self._changes:
+                if not check_publication(
+                    file.filename,
+                    key[1],
+                    damaged=None if damaged is None else f"the file {damaged}",
+                    is_taken=target.exists(),
+                    current=self._projects.get(key),
+                    known=known,
+                ):
+                    return False
                 _make_directories(self._directory / key[0], target.parent)
-                if target.exists():
-                    raise UploadRefusedError(f"{file.filename} is taken: names of files are never used again")
                 staged.rename(target)
                 try:
                     sync_directory(target.parent)
@@ -309,6 +255,7 @@ class HostedDirectory:
                     raise
                 self._files.setdefault(key, {})[file.filename] = file
                 self._refresh(key)
+                return True
         except OSError as error:
             raise to_storage_error(f"publish {file.filename}", error) from error
 
@@ -378,7 +325,7 @@ def _read_entry(place: Path, project: NormalizedName) -> HostedFile:
     size = (place / "content").stat().st_size
     if file.filename != place.name or size != file.size:
         raise ValueError(f"expected {file.filename} with {file.size} bytes, found {size} bytes")
-    find_slot(file.filename, project, parse_release_version(file.version))
+    check_entry(file, project)
     return file
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from packaging.utils import NormalizedName
 
 from assay.evidence import PublisherIdentity
+from assay.hosted.naming import find_slot, parse_release_version
 from assay.hosted.page import STATUSES
 from assay.ports import HostedFile, HostedProject
 
@@ -62,7 +63,7 @@ def decode_entry(raw: bytes) -> HostedFile:
             filename=_text(content["filename"]),
             version=_text(content["version"]),
             sha256=_digest(content["sha256"]),
-            size=int(content["size"]),
+            size=_size(content["size"]),
             uploaded=_time(content["uploaded"]),
             uploader=_text(content["uploader"]),
             requires_python=_optional(content["requires_python"]),
@@ -72,6 +73,15 @@ def decode_entry(raw: bytes) -> HostedFile:
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"malformed entry: {error}") from error
+
+
+def check_entry(file: HostedFile, project: NormalizedName) -> None:
+    """Check that an entry belongs to a project.
+
+    Raises:
+        UploadRefusedError: the filename belongs to another project or version.
+    """
+    find_slot(file.filename, project, parse_release_version(file.version))
 
 
 def encode_state(state: ProjectState) -> bytes:
@@ -128,7 +138,16 @@ def _time(value: object) -> datetime:
     time = datetime.fromisoformat(_text(value))
     if time.tzinfo is None:
         raise ValueError(f"the time {value} has no zone")
-    return time
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"the time {value} is out of range") from error
+
+
+def _size(value: object) -> int:
+    if type(value) is not int or value < 0:  # neither a Boolean nor a number with a fraction, such as Infinity
+        raise ValueError("the size is not a number of bytes")
+    return value
 
 
 def _text(value: object) -> str:

@@ -71,6 +71,10 @@ class HostedIndex:
     async def open_root_list(self, validators: Validators) -> AsyncIterator[BodyStream[bytes] | NoBody]:
         """Open the list of all projects."""
         del validators
+        try:
+            await self._storage.refresh(self._settings.name)
+        except StorageError as error:
+            raise UpstreamUnavailableError(str(error)) from error
         body = render_hosted_root_list(self._storage.list_projects(self._settings.name))
         yield BodyStream(
             start=0, length=None, chunks=_iter_once(body), content_type=JSON_MEDIA_TYPE, url=self._settings.url

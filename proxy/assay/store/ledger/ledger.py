@@ -19,7 +19,6 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -41,16 +40,10 @@ from assay.ports import (
 )
 from assay.simple.model import NormalizedName
 from assay.store.ledger import text as ledger_text
-from assay.store.ledger.forgetting import (
-    Forgetting,
-    drop_replaced_files,
-    make_replacing_rows,
-    make_rows,
-    select_new_rows,
-    select_other_rows,
-)
+from assay.store.ledger.forgetting import make_rows
+from assay.store.ledger.importing import plan_import
 from assay.store.ledger.reading import load_history, load_unannounced, load_versions
-from assay.store.ledger.rows import merge_changes
+from assay.store.ledger.rows import count_facts, merge_changes
 from assay.store.ledger.tables import (
     SCHEMA_VERSION,
     Transaction,
@@ -96,7 +89,7 @@ class SqliteLedger:
         self._inode = 0
         self._schema_version = 0
         self._migrated_from: int | None = None
-        self._cached_histories = Lru[tuple[str, str], ProjectHistory](max_weight=max_cached_facts, weigh=_count_facts)
+        self._cached_histories = Lru[tuple[str, str], ProjectHistory](max_weight=max_cached_facts, weigh=count_facts)
         """Histories that were loaded last. Only the ledger's thread changes the cache. The event loop only reads from
         it."""
         self._data_version = self._polled_data_version = 0
@@ -320,20 +313,11 @@ class SqliteLedger:
         with Transaction(self._db):
             for index, project, changes in ledger_text.read_changes(lines):
                 known = load_history(self._db, self._schema_version, index, project)
-                other = select_other_rows(known, changes.forgotten)
-                rows = select_new_rows(known, changes.forgotten)
-                known = write_forgotten(self._db, (index, project), known, rows)
-                if replacement is None:
-                    counted = replace(Forgetting(other).filter_changes(changes), replaces_serial=False)
-                else:
-                    counted = changes
-                    rows = make_replacing_rows(known, changes, replacement)
-                    written = write_forgotten(self._db, (index, project), known, rows)
-                    known = drop_replaced_files(written, rows)
-                    replaced += len(rows)
-                both = known.files.keys() & counted.files.keys()
-                conflicts += sum(known.files[each].sha256 != counted.files[each].sha256 for each in both)
-                write_changes(self._db, (index, project), counted, known, merge_changes(known, counted))
+                plan = plan_import(known, changes, replacement)
+                write_forgotten(self._db, (index, project), plan.forgotten)
+                write_changes(self._db, (index, project), plan.changes, plan.known, plan.recorded)
+                conflicts += plan.conflicts
+                replaced += plan.replaced
                 count += 1
         return ImportResult(projects=count, conflicts=conflicts, replaced=replaced)
 
@@ -344,7 +328,7 @@ class SqliteLedger:
         with Transaction(self._db):
             known = load_history(self._db, self._schema_version, index, project)
             rows = make(known)
-            write_forgotten(self._db, (index, project), known, rows)
+            write_forgotten(self._db, (index, project), rows)
         self._cached_histories.clear()
         self._may_have_unannounced = True
         return tuple(ForgottenNote(index=index, project=project, fact=row) for row in rows)
@@ -371,8 +355,3 @@ class SqliteLedger:
                 ' AND project = (SELECT id FROM projects WHERE "index" = ? AND project = ?)',
                 ((note.fact.version, note.index, note.project) for note in notes),
             )
-
-
-def _count_facts(history: ProjectHistory) -> int:
-    facts = (history.files, history.signers, history.publishers, history.evidence, history.forgotten.rows)
-    return 1 + sum(map(len, facts))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
+from typing import TypeAlias
 
 from assay.errors import LedgerError
 from assay.evidence import PublisherIdentity
@@ -23,6 +24,8 @@ from assay.ports import (
 )
 from assay.simple.model import Sha256
 
+ForgottenColumns: TypeAlias = tuple[int, str, bytes | None, bytes | None, str, str, int]
+"""Columns of a statement that facts no longer count: version, kind, filename, digest, found, reason, time."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DIGEST_BYTES = 32
@@ -99,7 +102,7 @@ def encode_signer(signer: FileSigner, version: int) -> tuple[bytes, bytes, str, 
     )
 
 
-def encode_forgotten(fact: ForgottenFact) -> tuple[int, str, bytes | None, bytes | None, str, str, int]:
+def encode_forgotten(fact: ForgottenFact) -> ForgottenColumns:
     """Return the columns of a statement that facts no longer count, without the project."""
     return (
         fact.version,
@@ -112,9 +115,7 @@ def encode_forgotten(fact: ForgottenFact) -> tuple[int, str, bytes | None, bytes
     )
 
 
-def decode_forgotten(
-    row: tuple[int, str, bytes | None, bytes | None, str, str, int], times: TimeCache, digests: DigestCache
-) -> ForgottenFact:
+def decode_forgotten(row: ForgottenColumns, times: TimeCache, digests: DigestCache) -> ForgottenFact:
     """Return the statement whose columns `encode_forgotten` returned.
 
     Raises:
@@ -182,3 +183,9 @@ def _correct_times(files: dict[str, SeenFile], times: Mapping[str, datetime]) ->
 def get_signer_key(signer: FileSigner) -> tuple[str, str, PublisherIdentity]:
     """Return filename, digest and identity of a signer, which no two signers of a project share."""
     return signer.filename, signer.sha256, signer.identity
+
+
+def count_facts(history: ProjectHistory) -> int:
+    """Return the number of facts of a history, as its weight in a cache."""
+    facts = (history.files, history.signers, history.publishers, history.evidence, history.forgotten.rows)
+    return 1 + sum(map(len, facts))

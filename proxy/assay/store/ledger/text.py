@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
@@ -20,7 +21,7 @@ from typing import Any, Final, TypeAlias
 
 from packaging.utils import NormalizedName, canonicalize_name
 
-from assay.errors import LedgerError
+from assay.errors import LedgerTextError
 from assay.evidence import PublisherIdentity
 from assay.ports import (
     EstablishedPublisher,
@@ -114,24 +115,25 @@ def read_changes(text: Iterable[str]) -> Iterator[tuple[str, NormalizedName, His
     those of an earlier part, and the project would lose its publishers.
 
     Raises:
-        LedgerError: a line does not have the form that `encode_history` writes (the message has its number), or the
-            lines of a project are not consecutive.
+        LedgerTextError: a line does not have the form that `encode_history` writes, or the lines of a project are not
+            consecutive.
     """
     numbered = ((number, line.rstrip("\r\n")) for number, line in enumerate(text, start=1))
     first = next(numbered, (1, ""))
     readers = _READERS_BY_HEADER.get(first[1])
     if readers is None:
-        raise LedgerError(f"line 1: expected {HEADER_LINE}, found {first[1][:80]!r}")
+        raise LedgerTextError(f"line 1: expected {HEADER_LINE}, found {first[1][:80]!r}")
     facts = (_read_line(number, line, readers) for number, line in numbered if line)
     read = set[tuple[str, NormalizedName]]()
-    for (index, project), group in groupby(facts, key=lambda fact: fact[0]):
+    for (index, project), group in groupby(facts, key=lambda fact: fact.key):
+        lines = tuple(group)
         if (index, project) in read:
-            raise LedgerError(
-                f"the lines of project {project:.100} on the index {index!r:.80} are not consecutive; do not sort an"
-                " export"
+            raise LedgerTextError(
+                f"line {lines[0].number}: the lines of project {project:.100} on the index {index!r:.80} are not"
+                " consecutive; do not sort an export"
             )
         read.add((index, project))
-        yield index, project, _merge_facts(tuple(found for _, found in group))
+        yield index, project, _merge_facts(tuple(line.fact for line in lines))
 
 
 def _merge_facts(facts: tuple[_Fact, ...]) -> HistoryChanges:
@@ -155,9 +157,18 @@ _Fact = HistoryChanges
 """Fact of one line, in the form of changes to a history."""
 
 
-def _read_line(number: int, line: str, readers: _Readers) -> tuple[tuple[str, NormalizedName], _Fact]:
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Fact of one line with its project."""
+
+    number: int
+    key: tuple[str, NormalizedName]
+    fact: _Fact
+
+
+def _read_line(number: int, line: str, readers: _Readers) -> _Line:
     if len(line) > _MAX_LINE_CHARACTERS:
-        raise LedgerError(f"line {number}: longer than {_MAX_LINE_CHARACTERS} characters")
+        raise LedgerTextError(f"line {number}: longer than {_MAX_LINE_CHARACTERS} characters")
     try:
         found = _LineFields(json.loads(line))
         index = found.take("index", _check_string)
@@ -165,8 +176,8 @@ def _read_line(number: int, line: str, readers: _Readers) -> tuple[tuple[str, No
         fact = readers[found.take("kind", partial(_check_kind, readers=readers))](found)
         found.reject_unread()
     except (ValueError, RecursionError) as error:
-        raise LedgerError(f"line {number}: {error}") from error
-    return (index, project), fact
+        raise LedgerTextError(f"line {number}: {error}") from error
+    return _Line(number, (index, project), fact)
 
 
 class _LineFields:

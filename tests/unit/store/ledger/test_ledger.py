@@ -18,7 +18,8 @@ from assay.evidence import PublisherIdentity
 from assay.ports import FileSigner, HistoryChanges, ProjectHistory
 from assay.store.ledger import tables as ledger_tables
 from assay.store.ledger.integrity import make_sealing, register_digest
-from assay.store.ledger.ledger import SqliteLedger, _count_facts
+from assay.store.ledger.ledger import SqliteLedger
+from assay.store.ledger.rows import count_facts
 from assay.store.ledger.tables import SCHEMA_VERSION, get_copy_path
 from tests.contract.ledger_contract import NOON, PROJECT, digest, learn, publisher, seen, signer
 from tests.world.proxy.ledgers import (
@@ -295,7 +296,7 @@ async def test_what_is_remembered_is_counted(make_ledger: LedgerFactory) -> None
         await ledger.get_history("pypi", project)
         await learn(ledger, "pypi", project, HistoryChanges(files={f"{project}-{n}": seen() for n in range(3)}))
     cached = ledger._cached_histories
-    assert cached.total_weight == sum(map(_count_facts, cached.snapshot().values())) <= 200
+    assert cached.total_weight == sum(map(count_facts, cached.snapshot().values())) <= 200
 
 
 async def test_the_database_and_the_memory_agree_on_what_is_known(
