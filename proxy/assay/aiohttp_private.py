@@ -144,6 +144,7 @@ def take_over_connection(
 
     In aiohttp 3.14.5, `ClientResponse.connection` has `protocol` and `transport`, and `protocol.pause_reading` pauses
     the transport, the parser and the read timeout. The public alternative is `ClientResponse.content.iter_any`.
+    At the end, the caller calls `give_back_connection` or `ClientResponse.close`.
 
     Returns:
         aiohttp's protocol, the paused transport, and the bytes of the body received so far. None if aiohttp has already
@@ -157,6 +158,22 @@ def take_over_connection(
     received = b"".join(iter(response.content.read_nowait, b""))
     protocol.pause_reading()
     return protocol, transport, received
+
+
+def give_back_connection(
+    response: aiohttp.ClientResponse, protocol: asyncio.Protocol, transport: asyncio.Transport
+) -> None:
+    """Give a connection that `take_over_connection` returned back to aiohttp, which uses it for another request.
+
+    The caller must have read the body to its end, and nothing beyond it. If either side has announced that it closes
+    the connection after this response, aiohttp closes it.
+
+    In aiohttp 3.14.5, `ClientResponse.content.feed_eof` resumes reading, stops the read timeout and releases the
+    connection. The next request replaces the parser, which has not seen the end of the body. The public alternative is
+    `ClientResponse.close`, which closes the connection.
+    """
+    transport.set_protocol(protocol)
+    response.content.feed_eof()
 
 
 def get_malformed_request_message(error: BaseException) -> str | None:
@@ -277,15 +294,21 @@ async def _check_takeover() -> None:
         taken = take_over_connection(response)
         if taken is None:
             raise _ChangedError("ClientResponse.connection")
-        _, transport, received = taken
+        protocol, transport, received = taken
         _expect(transport is connector.transport and not transport.is_reading(), "ResponseHandler.pause_reading")
         _expect(received == first, "StreamReader.read_nowait")
         receiver = _Receiver()
         transport.set_protocol(receiver)
         connector.transport.deliver(rest)
         _expect(receiver.received == rest, "Transport.set_protocol")
-        response.close()
-        _expect(transport.is_closing(), "ClientResponse.close")
+        give_back_connection(response, protocol, transport)
+        _expect(response.connection is None and transport.is_reading(), "StreamReader.feed_eof")
+        connector.transport.prepare_reply(head + first)
+        async with session.get("http://self-test.invalid/") as again:
+            taken = take_over_connection(again)
+            _expect(taken is not None and taken[1:] == (transport, first), "ResponseHandler.set_response_params")
+            again.close()
+            _expect(transport.is_closing(), "ClientResponse.close")
 
 
 class _ChangedError(Exception):
@@ -338,6 +361,10 @@ class _MemoryTransport(asyncio.Transport):
         """Pass received `data` to the protocol, as an event loop does."""
         if isinstance(self._protocol, asyncio.Protocol):
             self._protocol.data_received(data)
+
+    def prepare_reply(self, reply: bytes) -> None:
+        """Deliver `reply` after the next write."""
+        self._reply = reply
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         self.written += data

@@ -29,6 +29,9 @@ from assay.indexes import IndexSettings
 from assay.policy.verdict import Approved
 from assay.ports import Blob, BlobStore, ExpectedFile
 from assay.simple.model import Sha256
+from assay.telemetry.metrics import SOURCES
+
+_FROM_TIER = SOURCES.labels("tier")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +76,19 @@ class FileCache:
         blobs: storage of complete files.
         downloads: the running downloads.
         settings: limits of the memory cache; None: the defaults.
+        note_use: called with the digest of each file that is opened; None: uses are not noted.
     """
 
     def __init__(
-        self, *, blobs: BlobStore, downloads: DownloadRegistry, settings: FileCacheSettings | None = None
+        self,
+        *,
+        blobs: BlobStore,
+        downloads: DownloadRegistry,
+        settings: FileCacheSettings | None = None,
+        note_use: Callable[[Sha256], None] | None = None,
     ) -> None:
         settings = settings or FileCacheSettings()
+        self._note_use = note_use
         self._blobs = blobs
         self._downloads = downloads
         self._memory_cache = Lru[Sha256, bytes](
@@ -112,6 +122,8 @@ class FileCache:
             StorageError: the storage fails.
         """
         digest, file = approved.sha256, approved.file
+        if self._note_use is not None:
+            self._note_use(digest)
         expected = ExpectedFile(index=index, url=file.url, sha256=digest, size=file.size)
         blob = await self._blobs.open(digest)
         if blob is None and self._downloads.has_just_stored(expected):
@@ -120,6 +132,7 @@ class FileCache:
             try:
                 await still_approved(blob.open_reader)
                 if await self._cache_if_repeated(blob):
+                    _FROM_TIER.inc()
                     yield Cached(blob=blob)
                     return
             finally:
@@ -132,6 +145,50 @@ class FileCache:
             yield InProgress(download=download, still_approved=partial(still_approved, download.open_reader))
         finally:
             self._downloads.leave(download)
+
+    async def holds(self, sha256: Sha256) -> bool:
+        """Return whether `open_held` can have content: a download is running, or the bytes are stored and verified."""
+        if self._downloads.is_running(sha256):
+            return True
+        blob = await self._blobs.open(sha256)
+        if blob is None:
+            return False
+        await blob.close()
+        return blob.is_verified
+
+    @asynccontextmanager
+    async def open_held(
+        self, approved: Approved, index: IndexSettings, still_approved: Callable[[ReaderOpener], Awaitable[None]]
+    ) -> AsyncIterator[FileContent | None]:
+        """Open the content of an approved file if that starts no download. The arguments are those of `open`.
+
+        Yields:
+            The running download or the stored file. None if no download is running and the file is not stored, or this
+            process has not hashed the stored bytes yet.
+
+        Raises:
+            StorageError: the storage fails.
+        """
+        digest, file = approved.sha256, approved.file
+        download = self._downloads.join_running(ExpectedFile(index=index, url=file.url, sha256=digest, size=file.size))
+        if download is not None:
+            try:
+                yield InProgress(download=download, still_approved=partial(still_approved, download.open_reader))
+            finally:
+                self._downloads.leave(download)
+            return
+        blob = await self._blobs.open(digest)
+        if blob is None:
+            yield None
+            return
+        try:
+            if blob.is_verified:
+                await still_approved(blob.open_reader)
+                yield Cached(blob=blob)
+            else:
+                yield None
+        finally:
+            await blob.close()
 
     async def _cache_if_repeated(self, blob: Blob) -> bool:
         """Put a small file into memory at its second request; return whether the blob may be sent.

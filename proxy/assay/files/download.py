@@ -25,8 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from copy import copy
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -38,9 +37,11 @@ from assay.errors import (
     InvalidResponseError,
     StorageError,
     UpstreamError,
+    UpstreamGoneError,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
+from assay.files.source_plan import SourcePlan
 from assay.files.write_buffer import WriteBuffer
 from assay.ports import Blob, BlobStore, ExpectedFile, FileBody, PartialBlob, Source
 from assay.telemetry import tracing
@@ -74,20 +75,18 @@ class Download:
 
     Args:
         expected: the file, with its digest and size.
-        sources: sources of the bytes, tried in order.
+        plan: sources of the bytes, one after the other. No other download uses it.
         blobs: storage for the complete file.
         stored: blob of the file, which this process has not verified yet; None if the file is not stored. The download
             verifies the blob first, and closes it at the end.
     """
 
-    def __init__(
-        self, expected: ExpectedFile, sources: Sequence[Source], blobs: BlobStore, stored: Blob | None = None
-    ) -> None:
+    def __init__(self, expected: ExpectedFile, plan: SourcePlan, blobs: BlobStore, stored: Blob | None = None) -> None:
         self.expected = expected
         self.length = expected.size if stored is None else stored.size
         self.followers = 0
         self.stored = stored
-        self._sources = tuple(sources)
+        self._plan = plan
         self._blobs = blobs
         self._partial: PartialBlob | None = None
         self._moves_of_dropped = 0
@@ -140,7 +139,9 @@ class Download:
             self._partial = await self._blobs.create_partial()
             # If the file is stored, new requests read it there. The present followers keep the one that was hashed.
             partial = await self._fetch(self._partial)
-            self._is_useless = await self._publish(partial) or not await _is_readable(partial)
+            is_stored = await self._publish(partial)
+            self._plan.finish(is_stored=is_stored)
+            self._is_useless = is_stored or not await _is_readable(partial)
             await self._wait_until_unfollowed()
         except AssayError as error:
             self._fail(error)
@@ -148,6 +149,7 @@ class Download:
             self._fail(UpstreamUnavailableError("the download was stopped"))
             raise
         finally:
+            self._plan.finish(is_stored=False)
             await self.close_stored()
             if self._partial is not None:
                 await self._partial.discard()
@@ -273,18 +275,19 @@ class Download:
             raise RuntimeError("open_reader was called before wait_until_sendable or wait_until_verified")
         return await source.open_reader()
 
-    async def follow(self, still_approved: Callable[[], Awaitable[None]]) -> AsyncIterator[ByteSpan]:
+    async def follow(self, still_approved: Callable[[], Awaitable[None]], start: int = 0) -> AsyncIterator[ByteSpan]:
         """Yield the spans of the file in order, each as soon as a follower may send it.
 
         Args:
             still_approved: called after the verification and before the last span. It raises an error if the file is no
                 longer approved.
+            start: offset of the first byte that the follower wants.
 
         Raises:
             AssayError: the download failed. The follower must abort its response, so that no client takes it as
                 complete.
         """
-        position = 0
+        position = start
         while True:
             if self._verified:
                 await still_approved()
@@ -345,27 +348,41 @@ class Download:
                 left.
             StorageError: the temporary file cannot be written.
         """
-        remaining = deque(self._sources)
+        source = await self._require_next()
         while True:
-            source = remaining.popleft()
             try:
                 await self._fetch_from(source, partial)
                 await self._verify(partial)
             except DigestMismatchError as error:
-                if any(each is not source for each in self._suppliers):
-                    remaining.appendleft(source)
-                if self._is_released or not remaining:
+                suppliers = [*self._suppliers, source]
+                self._plan.report_wrong_bytes(suppliers)
+                if self._is_released:
                     raise
+                # Forget the bytes before the first await, so that a follower that joins meanwhile finds none to send.
+                self._written, self.length, self._suppliers = 0, self.expected.size, []
+                if all(each is source for each in suppliers):
+                    source = await self._require_next(error)
                 telemetry.security("digest-mismatch", sha256=self.expected.sha256, error=str(error))
                 partial = await self._start_over(partial)
             except UpstreamError as error:
-                if not remaining:
-                    raise
-                telemetry.event("download-resumed", sha256=self.expected.sha256, at=self._written, error=str(error))
+                source = await self._require_next(error)
+                if self._written or not isinstance(error, UpstreamGoneError):
+                    telemetry.event("download-resumed", sha256=self.expected.sha256, at=self._written, error=str(error))
                 if not self._written:
                     self.length = self.expected.size
             else:
                 return partial
+
+    async def _require_next(self, error: UpstreamError | None = None) -> Source:
+        """Return the next source.
+
+        Raises:
+            UpstreamError: no source is left. This is `error`, the failure of the last source.
+        """
+        source = await self._plan.get_next()
+        if source is None:
+            raise error or UpstreamGoneError("no source has the file")
+        return source
 
     async def _start_over(self, partial: PartialBlob) -> PartialBlob:
         """Discard wrong bytes and return a new temporary file. Call this only if no follower may have sent any of them.
@@ -373,8 +390,6 @@ class Download:
         Args:
             partial: the temporary file with the wrong bytes.
         """
-        # Reset before the first await, so that a follower that joins meanwhile finds no bytes to send.
-        self._written, self.length, self._suppliers = 0, self.expected.size, []
         await partial.discard()
         self._partial = empty = await self._blobs.create_partial()
         self._moves_of_dropped += partial.move_count + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
@@ -12,7 +12,8 @@ from assay import telemetry
 from assay.caching.background import cancel_and_wait
 from assay.caching.lru import Lru
 from assay.files.download import Download
-from assay.ports import Blob, BlobStore, ExpectedFile, Source
+from assay.files.source_plan import MakePlan
+from assay.ports import Blob, BlobStore, ExpectedFile
 from assay.simple.model import Sha256
 
 _Key: TypeAlias = tuple[Sha256, int | None]
@@ -32,7 +33,7 @@ class DownloadRegistry:
 
     Args:
         blobs: storage for complete files.
-        sources: sources of the bytes, tried in order.
+        make_plan: returns the plan of a new download, which chooses its sources.
         clock: returns the current time in seconds, monotonic.
         rejoin_seconds: seconds for which a large download without followers continues although no byte has arrived.
         silence_memory_seconds: seconds for which a download of a silent index is returned again instead of a new one.
@@ -41,14 +42,14 @@ class DownloadRegistry:
     def __init__(
         self,
         blobs: BlobStore,
-        sources: Sequence[Source],
+        make_plan: MakePlan,
         *,
         clock: Callable[[], float] = time.monotonic,
         rejoin_seconds: float = _REJOIN_SECONDS,
         silence_memory_seconds: float = SILENCE_MEMORY_SECONDS,
     ) -> None:
         self._blobs = blobs
-        self._sources = tuple(sources)
+        self._make_plan = make_plan
         self._running: dict[_Key, tuple[Download, asyncio.Task[None]]] = {}
         self._tasks: dict[asyncio.Task[None], Download] = {}
         """All tasks that have not ended, also of downloads that another one has replaced in `_running`."""
@@ -76,13 +77,28 @@ class DownloadRegistry:
         if running is not None and (running.was_silent or not running.is_useless):
             download = running
         else:
-            download = Download(expected, self._sources, self._blobs, stored)
+            download = Download(expected, self._make_plan(expected), self._blobs, stored)
             task = asyncio.create_task(download.run(), name=f"download {expected.sha256}")
             self._running[key] = (download, task)
             self._tasks[task] = download
             task.add_done_callback(partial(self._end, key, download))
         download.add_follower()
         return download
+
+    def is_running(self, sha256: Sha256) -> bool:
+        """Return True if a download with this digest is running, of any size."""
+        return any(digest == sha256 for digest, _ in self._running)
+
+    def join_running(self, expected: ExpectedFile) -> Download | None:
+        """Add a follower to the running download of a file, and return it; return None if no download is running.
+
+        The caller must call `leave` when it no longer needs the download.
+        """
+        entry = self._running.get((expected.sha256, expected.size))
+        if entry is None or entry[0].is_useless:
+            return None
+        entry[0].add_follower()
+        return entry[0]
 
     def has_just_stored(self, expected: ExpectedFile) -> bool:
         """Return True if a download of the file is verified and takes no new followers.

@@ -9,9 +9,10 @@ proxy's pages no longer promise the METADATA.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
+from functools import partial
 
 from assay import telemetry
 from assay.errors import UpstreamError, UpstreamUnavailableError
@@ -23,6 +24,7 @@ from assay.indexes import IndexSettings
 from assay.policy.judge import requires_wheel_metadata
 from assay.policy.language.model import Policy
 from assay.policy.verdict import Approved
+from assay.simple.model import Sha256
 
 EnsureApproved = Callable[[], Awaitable[object]]
 """Function that raises an error if the file is no longer approved."""
@@ -64,11 +66,10 @@ class FileService:
             return None
         return body if self.wheels.has_inspected(index, approved.project, approved.file) else None
 
-    @asynccontextmanager
-    async def open(
+    def open(
         self, index: IndexSettings, approved: Approved, ensure_approved: EnsureApproved
-    ) -> AsyncIterator[FileContent]:
-        """Open the content of an approved file until the context ends.
+    ) -> AbstractAsyncContextManager[FileContent]:
+        """Return a context manager that opens the content of an approved file and closes it at its end.
 
         Args:
             index: the file's index.
@@ -76,13 +77,25 @@ class FileService:
             ensure_approved: function that raises an error if the file is no longer approved. It is called when all
                 bytes of the file are present. For a wheel, it is called after the inspection of the wheel.
         """
+        return self.cache.open(approved, index, partial(self._inspect, index, approved, ensure_approved))
 
-        async def inspect(opener: ReaderOpener) -> None:
-            await self.wheels.inspect(index, approved.project, approved.file, opener)
-            await ensure_approved()
+    async def holds(self, sha256: Sha256) -> bool:
+        """Return whether `open_held` can have content."""
+        return await self.cache.holds(sha256)
 
-        async with self.cache.open(approved, index, inspect) as content:
-            yield content
+    def open_held(
+        self, index: IndexSettings, approved: Approved, ensure_approved: EnsureApproved
+    ) -> AbstractAsyncContextManager[FileContent | None]:
+        """Open the content of an approved file as `open` does, but start no download: the content is then None."""
+        return self.cache.open_held(approved, index, partial(self._inspect, index, approved, ensure_approved))
+
+    async def _inspect(
+        self, index: IndexSettings, approved: Approved, ensure_approved: EnsureApproved, opener: ReaderOpener
+    ) -> None:
+        await self.wheels.inspect(index, approved.project, approved.file, opener)
+        if await self.wheels.get_own_digest(index, approved.project, approved.file) is not None:
+            await self.failed_metadata.forget(index, approved.project, approved.file)
+        await ensure_approved()
 
     def peek_metadata(self, index: IndexSettings, approved: Approved, policy: Policy) -> bytes | None:
         """Return the METADATA of an approved file if it is in memory, else None."""
@@ -141,7 +154,8 @@ class FileService:
                     raise
                 except (UpstreamError, TimeoutError):
                     pass
-            self.failed_metadata.record(index, approved.project, approved.file)
+            await self.wheels.reload_facts(index, approved.project)
+            await self.failed_metadata.record(index, approved.project, approved.file)
             telemetry.warning(
                 "metadata-unavailable",
                 index=index.name,

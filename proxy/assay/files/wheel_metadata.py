@@ -26,7 +26,7 @@ from assay.caching.single_flight import SingleFlight
 from assay.errors import InvalidResponseError
 from assay.files.index_metadata import MAX_METADATA_BYTES, metadata_record_key
 from assay.indexes import IndexSettings
-from assay.ports import RecordStore
+from assay.ports import Notice, Notices, NoticeTopic, RecordStore
 from assay.simple.model import CoreMetadata, File, Kind, NormalizedName, Project, Sha256
 from assay.simple.parse import parse_sha256
 
@@ -59,13 +59,23 @@ class WheelMetadata:
 
     Args:
         records: storage of facts and METADATA documents.
+        notices: tells other replicas that a project has a new fact. None: no other process shares the records.
         max_changed_projects: maximum number of projects that have a separate facts version (`get_facts_version`). All
             other projects share one version. If one more project needs a separate version, all projects get a new one,
             so the pages of all projects are judged again.
     """
 
-    def __init__(self, *, records: RecordStore, max_changed_projects: int = _MAX_CHANGED_PROJECTS) -> None:
+    def __init__(
+        self,
+        *,
+        records: RecordStore,
+        notices: Notices | None = None,
+        max_changed_projects: int = _MAX_CHANGED_PROJECTS,
+    ) -> None:
         self._records = records
+        self._notices = notices
+        if notices is not None:
+            notices.subscribe(self._handle_notice)
         self._max_changed_projects = max_changed_projects
         self._facts = Lru[_ProjectKey, Lru[str, str]](max_items=_MAX_PROJECTS)
         self._facts_versions: dict[_ProjectKey, int] = {}
@@ -100,6 +110,19 @@ class WheelMetadata:
                 facts.put(wheel, fact)
             self._facts.put(key, facts)
         return facts
+
+    async def reload_facts(self, index: IndexSettings, project: NormalizedName) -> None:
+        """Add the facts that other replicas have recorded to those in memory. Do nothing if records are not shared."""
+        if not self._records.is_shared:
+            return
+        key = (index.name, project)
+        recorded = _decode_facts(await self._records.get(_build_record_key(key)))
+        facts = await self._load_facts(key)
+        news = {wheel: fact for wheel, fact in recorded.items() if wheel not in facts}
+        for wheel, fact in news.items():
+            facts.put(wheel, fact)
+        if news:
+            self._raise_facts_version(key)
 
     async def get_own_digest(self, index: IndexSettings, project: NormalizedName, file: File) -> Sha256 | None:
         """Return the digest of the METADATA in a wheel.
@@ -162,6 +185,18 @@ class WheelMetadata:
             raise InvalidResponseError(f"{file.filename} has no readable METADATA")
         return document
 
+    def _handle_notice(self, notice: Notice) -> None:
+        """Read the facts of a project again if another replica has new ones, and have its page judged again."""
+        if not notice.is_remote or notice.topic not in {NoticeTopic.WHEELS, None}:
+            return
+        if notice.index is None or notice.project is None:
+            self._facts.clear()
+            self._raise_all_facts_versions()
+            return
+        key = (notice.index, notice.project)
+        self._facts.pop(key)
+        self._raise_facts_version(key)
+
     async def close(self) -> None:
         """Cancel the running inspections."""
         await self._inspections.close()
@@ -177,9 +212,14 @@ class WheelMetadata:
         index_digest = None if file.core_metadata is None else file.core_metadata.sha256
         # No await between these two steps: a task that saw the fact with the old version would use an outdated verdict.
         facts.put(str(file.sha256), fact)
-        if fact not in {_TOO_LARGE, index_digest} and not (fact == _NO_METADATA and index_digest is None):
+        is_news = fact not in {_TOO_LARGE, index_digest} and not (fact == _NO_METADATA and index_digest is None)
+        if is_news:
             self._raise_facts_version(key)
-        records = {_build_record_key(key): json.dumps(facts.snapshot()).encode()}
+        known = facts.snapshot()
+        if self._records.is_shared:  # another replica may have inspected other wheels of the project meanwhile
+            merged = _decode_facts(await self._records.get(_build_record_key(key))) | known
+            known = dict(list(merged.items())[-_MAX_WHEELS_PER_PROJECT:])
+        records = {_build_record_key(key): json.dumps(known).encode()}
         if document is not None:
             records[metadata_record_key(Sha256(fact))] = document
         if contradicts_index(file, fact):
@@ -193,13 +233,18 @@ class WheelMetadata:
                 found=fact or "none, or more than one",
             )
         await self._records.put_many(records)
+        if is_news and self._notices is not None:
+            self._notices.publish(Notice(index=index.name, project=project, topic=NoticeTopic.WHEELS))
+
+    def _raise_all_facts_versions(self) -> None:
+        self._facts_versions.clear()
+        self._last_version = self._base_version = self._last_version + 1
 
     def _raise_facts_version(self, key: _ProjectKey) -> None:
         """Give the facts of a project a higher version number than any project had before."""
         if key not in self._facts_versions and len(self._facts_versions) >= self._max_changed_projects:
             # Every project gets a new version, so that no page that was judged by older facts appears current.
-            self._facts_versions.clear()
-            self._last_version = self._base_version = self._last_version + 1
+            self._raise_all_facts_versions()
         self._last_version += 1
         self._facts_versions[key] = self._last_version
 

@@ -49,7 +49,7 @@ class UpstreamApiClient:
         """
         target = check_index_url(self._settings, url)
         try:
-            async with asyncio.timeout(max_seconds), self._upstream.use_slot(target, "document"):
+            async with asyncio.timeout(max_seconds), self._upstream.slots.use(target, "document"):
                 for _ in range(MAX_REDIRECTS + 1):
                     async with await self._upstream.send_request(
                         self._settings, url, target, headers, decode=True, body=body

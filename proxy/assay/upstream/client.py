@@ -18,13 +18,12 @@ import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final
 
 import aiohttp
 from yarl import URL
 
 from assay import telemetry
-from assay.caching.fair_slots import FairSlots
 from assay.errors import InvalidResponseError, UpstreamGoneError, UpstreamTimeoutError
 from assay.indexes import IndexSettings, LimitsSettings
 from assay.ports import UNDELIMITED, BodyStream, FetchedDocument, FileBody, Index, NoBody, ReserveBytes, Validators
@@ -39,6 +38,7 @@ from assay.upstream.addresses import (
     resolve_redirect,
 )
 from assay.upstream.bulk_receiver import can_receive_in_bulk, receive_body
+from assay.upstream.connection_slots import ConnectionSlots
 from assay.upstream.content_coding import ACCEPT_ENCODING
 from assay.upstream.credentials import IndexAuthorizations
 from assay.upstream.metrics import RequestMetrics
@@ -56,20 +56,12 @@ from assay.upstream.responses import (
 from assay.upstream.timeouts import create_timeout
 from assay.upstream.tls import load_tls_contexts
 from assay.upstream.transport_errors import as_upstream_error
-from assay.users import current_client
 
 _PAGE_ACCEPT = (
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"  # PEP 691
 )
 _PROVENANCE_ACCEPT = "application/vnd.pypi.integrity.v1+json, application/json;q=0.9"
 
-ConnectionKind: TypeAlias = Literal["page", "document", "file"]
-_CONNECTION_KINDS: Final[tuple[ConnectionKind, ...]] = get_args(ConnectionKind)
-"""Kinds of requests that have separate connections, so that slow downloads delay no page."""
-_RESERVED_SHARE = 0.25
-"""Number of connections beyond `limits.connections` for clients that use few, as a share of it."""
-_RESERVED_SHARE_EACH = 0.05
-"""Number of connections up to which a client uses few, as a share of `limits.connections`."""
 _PROVENANCE_MAX_SECONDS = 30.0
 """Maximum time of one request for a provenance document, in seconds. While Assay fetches the document, the client waits
 for the file: pip for about 90 seconds, uv for about 50. They print the reason of a failure only if the failure comes
@@ -111,7 +103,8 @@ class UpstreamClient:
         self._indexes = tuple(indexes)
         self._tls_contexts: dict[str, ssl.SSLContext] = {}
         self._backoff = HostBackoff(sleep, pacing=pacing)
-        self._slots: dict[tuple[str, ConnectionKind], FairSlots] = {}
+        self.slots: Final = ConnectionSlots(limits.connections)
+        """Slots that every request uses for its connection."""
         self._session: aiohttp.ClientSession | None = None
         self._receives_in_bulk = False
 
@@ -133,7 +126,7 @@ class UpstreamClient:
                 ssl=tls,
                 # No limit in total, only for each host: an index that hangs must not use up the connections of others.
                 limit=0,
-                limit_per_host=self._count_connections_per_host(),
+                limit_per_host=self.slots.max_per_host,
                 resolver=resolver,
                 happy_eyeballs_delay=0.25,
             ),
@@ -142,11 +135,6 @@ class UpstreamClient:
             trust_env=False,
             read_bufsize=_READ_BUFFER_BYTES,
         )
-
-    def _count_connections_per_host(self) -> int:
-        """Return the number of connections to a host that the slots of all kinds allow together."""
-        connections = self._limits.connections
-        return len(_CONNECTION_KINDS) * (connections + math.ceil(connections * _RESERVED_SHARE))
 
     async def close(self) -> None:
         """Close the connection pool. Idempotent."""
@@ -249,25 +237,6 @@ class UpstreamClient:
         )
 
     @asynccontextmanager
-    async def use_slot(self, target: URL, kind: ConnectionKind) -> AsyncIterator[None]:
-        """Wait for a connection of one kind to a host, and use it until the context ends."""
-        key = (format_host(target), kind)
-        slots = self._slots.get(key)
-        if slots is None:
-            connections = self._limits.connections
-            slots = self._slots[key] = FairSlots(
-                connections,
-                reserved=math.ceil(connections * _RESERVED_SHARE),
-                reserved_each=math.ceil(connections * _RESERVED_SHARE_EACH),
-            )
-        try:
-            async with slots.acquire(current_client.get()):
-                yield
-        finally:
-            if slots.is_idle:
-                self._slots.pop(key, None)
-
-    @asynccontextmanager
     async def open_file(self, index: IndexSettings, url: str, *, start: int = 0) -> AsyncIterator[FileBody]:
         """Open the bytes of a file from offset `start`. The bytes are not decoded.
 
@@ -282,7 +251,7 @@ class UpstreamClient:
             headers["Range"] = f"bytes={start}-"
         target = check_index_url(index, url)
         async with (
-            self.use_slot(target, "file"),
+            self.slots.use(target, "file"),
             await self._follow_redirects(index, url, target, headers) as response,
         ):
             if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
@@ -313,7 +282,7 @@ class UpstreamClient:
         headers = {"Accept": accept, **validators.to_headers()}
         target = check_index_url(index, url)
         async with (
-            self.use_slot(target, "page"),
+            self.slots.use(target, "page"),
             await self._follow_redirects(index, url, target, headers, decode=True) as response,
         ):
             match response.status:
@@ -351,7 +320,7 @@ class UpstreamClient:
         try:
             async with (
                 asyncio.timeout(total_seconds),
-                self.use_slot(target, purpose),
+                self.slots.use(target, purpose),
                 await self._follow_redirects(index, url, target, headers, decode=True) as response,
             ):
                 match response.status:

@@ -55,9 +55,10 @@ def is_delimited(response: aiohttp.ClientResponse, url: str) -> bool:
     Raises:
         InvalidResponseError: the body has a content coding that was not requested.
     """
+    if response.content_length is not None:
+        return True
     codings = response.headers.get("Transfer-Encoding", "").lower().split(",")
-    has_last_chunk = codings[-1].strip() == "chunked"
-    return has_last_chunk or response.content_length is not None or find_coding(response, url) is not None
+    return codings[-1].strip() == "chunked" or find_coding(response, url) is not None
 
 
 def parse_content_range(response: aiohttp.ClientResponse, start: int) -> tuple[int, int | None]:

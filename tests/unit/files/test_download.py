@@ -19,17 +19,18 @@ from assay.errors import (
     UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
-from assay.files.download import WITHHELD_TAIL_BYTES, Download
+from assay.files.download import WITHHELD_TAIL_BYTES, ByteSpan, Download
 from assay.files.download_registry import DownloadRegistry
+from assay.files.source_plan import ListedSources, plan_in_order
 from assay.simple.model import Sha256
 from assay.store.blobs import DiskBlobStore, DiskPartialBlob
 from assay.store.fallback_blobs import FallbackBlobStore
 from assay.store.temp_blobs import TempBlobs
-from tests.unit.files.sources import CONTENT, DIGEST, Served, followed, released, sends, wanted
+from tests.unit.files.sources import CONTENT, DIGEST, Served, approved, followed, released, sends, wanted
 
 
 async def test_a_follower_gets_all_bytes_and_the_blob_is_published(blobs: DiskBlobStore) -> None:
-    download = Download(wanted(), [Served([sends()])], blobs)
+    download = Download(wanted(), ListedSources([Served([sends()])]), blobs)
     run = asyncio.create_task(download.run())
     assert await followed(download) == CONTENT
     await run
@@ -42,7 +43,7 @@ async def test_a_follower_gets_all_bytes_and_the_blob_is_published(blobs: DiskBl
 @pytest.mark.parametrize("size", [len(CONTENT), None])
 async def test_the_tail_is_withheld_until_the_digest_is_right(blobs: DiskBlobStore, size: int | None) -> None:
     corrupted = CONTENT[:-1] + b"x"
-    download = Download(wanted(size), [Served([sends(corrupted)])], blobs)
+    download = Download(wanted(size), ListedSources([Served([sends(corrupted)])]), blobs)
     given, _ = await asyncio.gather(released(download), download.run())
     assert given[0] <= len(CONTENT) - WITHHELD_TAIL_BYTES
     assert isinstance(given[1], DigestMismatchError)
@@ -51,7 +52,7 @@ async def test_the_tail_is_withheld_until_the_digest_is_right(blobs: DiskBlobSto
 
 async def test_who_comes_to_read_when_it_has_failed_is_told_why(blobs: DiskBlobStore) -> None:
     wrong = bytes(len(CONTENT))
-    download = Download(wanted(), [Served([sends(wrong)])], blobs)
+    download = Download(wanted(), ListedSources([Served([sends(wrong)])]), blobs)
     running = asyncio.create_task(download.run())
     await download.wait_until_sendable()
     await running
@@ -65,7 +66,7 @@ async def test_of_a_small_file_nothing_is_released_before_its_digest_is_right(bl
     digest = Sha256(hashlib.sha256(content).hexdigest())
     bad = Download(
         wanted(WITHHELD_TAIL_BYTES, digest),
-        [Served([sends(b"y" + content[1:])], WITHHELD_TAIL_BYTES)],
+        ListedSources([Served([sends(b"y" + content[1:])], WITHHELD_TAIL_BYTES)]),
         blobs,
     )
     given, _ = await asyncio.gather(released(bad), bad.run())
@@ -73,7 +74,7 @@ async def test_of_a_small_file_nothing_is_released_before_its_digest_is_right(bl
     assert isinstance(given[1], DigestMismatchError)
     good = Download(
         wanted(WITHHELD_TAIL_BYTES, digest),
-        [Served([sends(content)], WITHHELD_TAIL_BYTES)],
+        ListedSources([Served([sends(content)], WITHHELD_TAIL_BYTES)]),
         blobs,
     )
     got, _ = await asyncio.gather(followed(good), good.run())
@@ -81,7 +82,7 @@ async def test_of_a_small_file_nothing_is_released_before_its_digest_is_right(bl
 
 
 async def test_a_withdrawn_approval_keeps_the_tail(blobs: DiskBlobStore) -> None:
-    download = Download(wanted(), [Served([sends()])], blobs)
+    download = Download(wanted(), ListedSources([Served([sends()])]), blobs)
 
     async def withdrawn() -> None:
         raise InvalidResponseError("not approved any more")
@@ -94,7 +95,7 @@ async def test_a_withdrawn_approval_keeps_the_tail(blobs: DiskBlobStore) -> None
 
 async def test_a_broken_body_is_taken_up_where_it_broke(blobs: DiskBlobStore) -> None:
     source = Served([sends(breaks_after=100_000), sends()])
-    download = Download(wanted(), [source], blobs)
+    download = Download(wanted(), ListedSources([source]), blobs)
     got, _ = await asyncio.gather(followed(download), download.run())
     assert got == CONTENT
     assert source.starts == [0, 100_000]
@@ -102,7 +103,7 @@ async def test_a_broken_body_is_taken_up_where_it_broke(blobs: DiskBlobStore) ->
 
 async def test_an_index_that_starts_again_is_followed_while_its_bytes_agree(blobs: DiskBlobStore) -> None:
     source = Served([sends(breaks_after=100_000), sends()], ignores_range=True)
-    download = Download(wanted(), [source], blobs)
+    download = Download(wanted(), ListedSources([source]), blobs)
     got, _ = await asyncio.gather(followed(download), download.run())
     assert got == CONTENT
 
@@ -110,7 +111,7 @@ async def test_an_index_that_starts_again_is_followed_while_its_bytes_agree(blob
 async def test_an_index_that_starts_again_with_other_bytes_is_refused(blobs: DiskBlobStore) -> None:
     # The second body as a whole has the right digest, but its beginning differs from the bytes that followers have.
     source = Served([sends(b"z" + CONTENT[1:], breaks_after=100_000), sends()], ignores_range=True)
-    download = Download(wanted(), [source], blobs)
+    download = Download(wanted(), ListedSources([source]), blobs)
     given, _ = await asyncio.gather(released(download), download.run())
     assert isinstance(given[1], DigestMismatchError)
     assert await blobs.open(DIGEST) is None
@@ -118,7 +119,7 @@ async def test_an_index_that_starts_again_with_other_bytes_is_refused(blobs: Dis
 
 async def test_a_source_that_never_gets_on_is_given_up(blobs: DiskBlobStore) -> None:
     source = Served([sends(breaks_after=0)])
-    download = Download(wanted(), [source], blobs)
+    download = Download(wanted(), ListedSources([source]), blobs)
     given, _ = await asyncio.gather(released(download), download.run())
     assert isinstance(given[1], UpstreamUnavailableError)
     assert len(source.starts) == 4
@@ -127,18 +128,18 @@ async def test_a_source_that_never_gets_on_is_given_up(blobs: DiskBlobStore) -> 
 async def test_a_source_that_is_silent_from_the_start_is_given_up_at_once(blobs: DiskBlobStore) -> None:
     silent, good = sends(breaks_after=0, error=UpstreamTimeoutError), Served([sends()])
     source = Served([silent, sends()])
-    download = Download(wanted(), [source], blobs)
+    download = Download(wanted(), ListedSources([source]), blobs)
     given, _ = await asyncio.gather(released(download), download.run())
     assert isinstance(given[1], UpstreamTimeoutError)
     assert source.starts == [0]
     # Another source of the same file is used.
-    download = Download(wanted(), [Served([silent]), good], blobs)
+    download = Download(wanted(), ListedSources([Served([silent]), good]), blobs)
     assert (await asyncio.gather(followed(download), download.run()))[0] == CONTENT
 
 
 async def test_a_source_that_stalls_after_some_bytes_is_asked_for_the_rest(blobs: DiskBlobStore) -> None:
     source = Served([sends(breaks_after=100_000, error=UpstreamTimeoutError), sends()])
-    download = Download(wanted(), [source], blobs)
+    download = Download(wanted(), ListedSources([source]), blobs)
     assert (await asyncio.gather(followed(download), download.run()))[0] == CONTENT
     assert source.starts == [0, 100_000]
 
@@ -155,30 +156,30 @@ async def test_a_source_that_stalls_after_some_bytes_is_asked_for_the_rest(blobs
 async def test_another_length_than_the_page_says_is_refused(
     blobs: DiskBlobStore, length: int | None, content: bytes, error: type[AssayError]
 ) -> None:
-    download = Download(wanted(), [Served([sends(content)], length)], blobs)
+    download = Download(wanted(), ListedSources([Served([sends(content)], length)]), blobs)
     given, _ = await asyncio.gather(released(download), download.run())
     assert isinstance(given[1], error)
     assert await blobs.open(DIGEST) is None
 
 
 async def test_a_file_of_unknown_length_is_released_when_it_is_verified(blobs: DiskBlobStore) -> None:
-    download = Download(wanted(None), [Served([sends()], None)], blobs)
+    download = Download(wanted(None), ListedSources([Served([sends()], None)]), blobs)
     got, _ = await asyncio.gather(followed(download), download.run())
     assert got == CONTENT
 
 
 async def test_a_file_over_the_limit_is_refused_and_one_at_the_limit_is_not(blobs: DiskBlobStore) -> None:
-    small = Download(wanted(None, limit=1000), [Served([sends()], None)], blobs)
+    small = Download(wanted(None, limit=1000), ListedSources([Served([sends()], None)]), blobs)
     given, _ = await asyncio.gather(released(small), small.run())
     assert isinstance(given[1], DigestMismatchError)
-    exact = Download(wanted(None, limit=len(CONTENT)), [Served([sends()], None)], blobs)
+    exact = Download(wanted(None, limit=len(CONTENT)), ListedSources([Served([sends()], None)]), blobs)
     got, _ = await asyncio.gather(followed(exact), exact.run())
     assert got == CONTENT
 
 
 async def test_many_followers_cause_one_fetch_and_a_leaving_one_harms_none(blobs: DiskBlobStore) -> None:
     source = Served([sends()])
-    downloads = DownloadRegistry(blobs, [source])
+    downloads = DownloadRegistry(blobs, plan_in_order(source))
     joined = [downloads.join(wanted()) for _ in range(10)]
     assert len({id(download) for download in joined}) == 1
     downloads.leave(joined.pop())
@@ -191,7 +192,7 @@ async def test_many_followers_cause_one_fetch_and_a_leaving_one_harms_none(blobs
 async def test_a_client_that_comes_again_gets_the_reason_of_a_silent_download(blobs: DiskBlobStore) -> None:
     source = Served([sends(breaks_after=0, error=UpstreamTimeoutError), sends()])
     now = 1000.0
-    downloads = DownloadRegistry(blobs, [source], clock=lambda: now)
+    downloads = DownloadRegistry(blobs, plan_in_order(source), clock=lambda: now)
     for _ in range(3):
         download = downloads.join(wanted())
         with pytest.raises(UpstreamTimeoutError):
@@ -207,7 +208,7 @@ async def test_a_client_that_comes_again_gets_the_reason_of_a_silent_download(bl
 
 async def test_a_failure_other_than_silence_is_not_remembered(blobs: DiskBlobStore) -> None:
     source = Served([sends(CONTENT[:-1] + b"!"), sends()])
-    downloads = DownloadRegistry(blobs, [source])
+    downloads = DownloadRegistry(blobs, plan_in_order(source))
     with pytest.raises(DigestMismatchError):
         await followed(downloads.join(wanted()))
     assert await followed(downloads.join(wanted())) == CONTENT
@@ -225,7 +226,7 @@ async def test_a_large_download_waits_for_its_first_byte_until_a_client_comes_ag
         yield CONTENT[start:]
 
     large = wanted(size=100 * 2**20)
-    downloads = DownloadRegistry(blobs, [Served([late], length=None)], rejoin_seconds=0.1)
+    downloads = DownloadRegistry(blobs, plan_in_order(Served([late], length=None)), rejoin_seconds=0.1)
     download = downloads.join(large)
     downloads.leave(download)
     if comes_again:
@@ -244,7 +245,7 @@ async def test_closing_ends_followers_with_an_error_and_leaves_nothing(blobs: Di
         started.set()
         await asyncio.Event().wait()
 
-    downloads = DownloadRegistry(blobs, [Served([stalls])])
+    downloads = DownloadRegistry(blobs, plan_in_order(Served([stalls])))
     download = downloads.join(wanted())
     follower = asyncio.create_task(released(download))
     await started.wait()
@@ -259,11 +260,11 @@ async def test_whoever_comes_to_read_what_has_failed_meanwhile_is_told_of_that_a
     blobs: DiskBlobStore,
 ) -> None:
     tampered = Served([sends(CONTENT[:-1] + b"!")])
-    download = Download(wanted(), [tampered], blobs)
+    download = Download(wanted(), ListedSources([tampered]), blobs)
     await download.run()
     with pytest.raises(DigestMismatchError):
         await download.open_reader()
-    good = Download(wanted(), [Served([sends()])], blobs)
+    good = Download(wanted(), ListedSources([Served([sends()])]), blobs)
     good.add_follower()
     running = asyncio.create_task(good.run())
     await good.wait_until_verified()
@@ -290,7 +291,7 @@ async def test_a_reader_is_opened_again_if_the_bytes_move_meanwhile(
         await more.wait()
         yield CONTENT[len(CONTENT) // 2 :]
 
-    download = Download(wanted(), [Served([chunks])], FallbackBlobStore(blobs, temp_blobs))
+    download = Download(wanted(), ListedSources([Served([chunks])]), FallbackBlobStore(blobs, temp_blobs))
     run = asyncio.create_task(download.run())
     await download.wait_until_sendable()
     opened = DiskPartialBlob.open_reader
@@ -331,7 +332,7 @@ async def test_a_file_that_cannot_be_stored_is_downloaded_again_although_a_slow_
     monkeypatch.setattr("assay.store.blobs.os.fsync", fail)
     source, temp_blobs = Served([sends()]), TempBlobs()
     store = FallbackBlobStore(blobs, temp_blobs)
-    registry = DownloadRegistry(store, [source])
+    registry = DownloadRegistry(store, plan_in_order(source))
     slow = registry.join(wanted())
     reader = await _open_verified(slow)
     is_opened.set()
@@ -366,3 +367,21 @@ async def _open_verified(download: Download) -> BinaryIO:
     async with asyncio.timeout(5):
         await download.wait_until_verified()
         return await download.open_reader()
+
+
+@pytest.mark.parametrize("start", [0, 1, len(CONTENT) - WITHHELD_TAIL_BYTES, len(CONTENT) - 1, len(CONTENT)])
+async def test_a_follower_may_begin_at_any_byte(blobs: DiskBlobStore, start: int) -> None:
+    download = Download(wanted(), ListedSources([Served([sends()])]), blobs)
+    spans: list[ByteSpan] = []
+
+    async def follow() -> None:
+        spans.extend([span async for span in download.follow(approved, start)])
+
+    download.add_follower()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(download.run())
+        await tasks.create_task(follow())
+        download.remove_follower()
+    covered = [(span.offset, span.offset + span.count) for span in spans]
+    assert sum(end - begin for begin, end in covered) == len(CONTENT) - start
+    assert [begin for begin, _ in covered] == [start, *(end for _, end in covered[:-1])][: len(covered)]

@@ -25,6 +25,7 @@ from assay.errors import (
 )
 from assay.files.download import WITHHELD_TAIL_BYTES, Download
 from assay.files.download_registry import DownloadRegistry
+from assay.files.source_plan import ListedSources, plan_in_order
 from assay.ports import ExpectedFile, FileBody, Source
 from assay.simple.model import Sha256
 from assay.store.blobs import DiskBlobStore
@@ -80,7 +81,7 @@ async def is_kept(blobs: DiskBlobStore, sha256: Sha256) -> bool:
 
 async def test_the_sources_are_asked_in_order_and_none_after_the_one_that_has_the_file(blobs: DiskBlobStore) -> None:
     absent, second, third = Refusing(UpstreamGoneError("absent")), Served([sends()]), Served([sends()])
-    assert await fetch(Download(wanted(), [absent, second, third], blobs)) == CONTENT
+    assert await fetch(Download(wanted(), ListedSources([absent, second, third]), blobs)) == CONTENT
     assert (absent.asked, second.starts, third.starts) == (1, [0], [])
 
 
@@ -99,22 +100,22 @@ async def test_a_source_that_fails_before_the_first_byte_lets_the_next_be_tried(
     blobs: DiskBlobStore, error: UpstreamError, asked: int
 ) -> None:
     failing = Refusing(error)
-    assert await fetch(Download(wanted(), [failing, Served([sends()])], blobs)) == CONTENT
+    assert await fetch(Download(wanted(), ListedSources([failing, Served([sends()])]), blobs)) == CONTENT
     assert failing.asked == asked
     # For comparison: as the only source, its error is the result.
-    got = await fetch(Download(wanted(), [Refusing(error)], blobs))
+    got = await fetch(Download(wanted(), ListedSources([Refusing(error)]), blobs))
     assert isinstance(got, type(error))
     assert str(got) == str(error)
 
 
 async def test_the_last_source_says_why_there_is_nothing(blobs: DiskBlobStore) -> None:
     sources = [Refusing(UpstreamUnavailableError("first")), Refusing(UpstreamGoneError("last"))]
-    assert str(await fetch(Download(wanted(), sources, blobs))) == "last"
+    assert str(await fetch(Download(wanted(), ListedSources(sources), blobs))) == "last"
 
 
 async def test_the_next_source_goes_on_where_a_broken_one_stopped(blobs: DiskBlobStore) -> None:
     breaking, whole = Served([sends(breaks_after=100_000)]), Served([sends()])
-    assert await fetch(Download(wanted(), [breaking, whole], blobs)) == CONTENT
+    assert await fetch(Download(wanted(), ListedSources([breaking, whole]), blobs)) == CONTENT
     assert breaking.starts == [0, 100_000, 100_000, 100_000]
     assert whole.starts == [100_000]
 
@@ -123,7 +124,7 @@ async def test_wrong_bytes_of_which_none_was_released_are_dropped_and_the_next_s
     blobs: DiskBlobStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     wrong, right = Served([sends(SMALL_WRONG)], len(SMALL)), Served([sends(SMALL)], len(SMALL))
-    assert await fetch(Download(wanted(len(SMALL), SMALL_DIGEST), [wrong, right], blobs)) == SMALL
+    assert await fetch(Download(wanted(len(SMALL), SMALL_DIGEST), ListedSources([wrong, right]), blobs)) == SMALL
     assert (wrong.starts, right.starts) == ([0], [0])
     assert await is_kept(blobs, SMALL_DIGEST)
     assert caplog.messages.count("digest-mismatch") == 1, (
@@ -133,7 +134,7 @@ async def test_wrong_bytes_of_which_none_was_released_are_dropped_and_the_next_s
 
 
 async def test_of_a_large_file_that_nobody_follows_yet_wrong_bytes_are_dropped_too(blobs: DiskBlobStore) -> None:
-    download = Download(wanted(), [Served([sends(WRONG)]), Served([sends()])], blobs)
+    download = Download(wanted(), ListedSources([Served([sends(WRONG)]), Served([sends()])]), blobs)
     running = asyncio.create_task(download.run())
     await download.wait_until_verified()
     download.add_follower()
@@ -149,7 +150,7 @@ async def test_of_a_large_file_that_nobody_follows_yet_wrong_bytes_are_dropped_t
 
 async def test_wrong_bytes_of_which_some_were_released_end_the_download(blobs: DiskBlobStore) -> None:
     right = Served([sends()])
-    download = Download(wanted(), [Served([sends(WRONG)]), right], blobs)
+    download = Download(wanted(), ListedSources([Served([sends(WRONG)]), right]), blobs)
     given, _ = await asyncio.gather(released(download), download.run())
     assert 0 < given[0] <= len(CONTENT) - WITHHELD_TAIL_BYTES
     assert isinstance(given[1], DigestMismatchError)
@@ -167,7 +168,7 @@ async def test_who_was_told_that_bytes_may_be_sent_is_not_given_another_file(blo
         yield WRONG[200_000:]
 
     right = Served([sends()])
-    download = Download(wanted(), [Served([stalls]), right], blobs)
+    download = Download(wanted(), ListedSources([Served([stalls]), right]), blobs)
     run = asyncio.create_task(download.run())
     await download.wait_until_sendable()
     go_on.set()
@@ -181,28 +182,28 @@ async def test_a_source_whose_bytes_complete_those_of_a_lying_one_is_tried_again
 ) -> None:
     lying = Served([sends(SMALL_WRONG, breaks_after=30_000)], len(SMALL))
     right = Served([sends(SMALL)], len(SMALL))
-    download = Download(wanted(len(SMALL), SMALL_DIGEST), [lying, right], blobs)
+    download = Download(wanted(len(SMALL), SMALL_DIGEST), ListedSources([lying, right]), blobs)
     assert await fetch(download) == SMALL
     assert right.starts == [30_000, 0]
 
 
 async def test_the_length_that_a_source_without_bytes_gave_does_not_bind_the_next(blobs: DiskBlobStore) -> None:
     short = Served([sends(breaks_after=0)], 1000)
-    assert await fetch(Download(wanted(None), [short, Served([sends()])], blobs)) == CONTENT
+    assert await fetch(Download(wanted(None), ListedSources([short, Served([sends()])]), blobs)) == CONTENT
 
 
 async def test_a_disk_that_takes_no_more_is_no_fault_of_the_source(tmp_path: Path) -> None:
     blobs = DiskBlobStore(tmp_path / "small", 100_000)
     await blobs.scan()
     second = Served([sends()])
-    assert isinstance(await fetch(Download(wanted(), [Served([sends()]), second], blobs)), StorageError)
+    assert isinstance(await fetch(Download(wanted(), ListedSources([Served([sends()]), second]), blobs)), StorageError)
     assert second.starts == []
     await blobs.close()
 
 
 async def test_a_registry_downloads_from_its_sources_in_order(blobs: DiskBlobStore) -> None:
     absent, second = Refusing(UpstreamGoneError("absent")), Served([sends()])
-    downloads = DownloadRegistry(blobs, [absent, second])
+    downloads = DownloadRegistry(blobs, plan_in_order(absent, second))
     download = downloads.join(wanted())
     assert await followed(download) == CONTENT
     downloads.leave(download)
@@ -231,7 +232,7 @@ async def test_the_law_whatever_the_others_do_one_source_with_the_right_bytes_is
     names = list(make_sources(0))
     for chosen in (*product(names), *product(names, names), *product(names, names, ["right", "absent"])):
         sources = [make_sources(30_000)[name] for name in chosen]
-        got = await fetch(Download(wanted(size, SMALL_DIGEST), sources, blobs))
+        got = await fetch(Download(wanted(size, SMALL_DIGEST), ListedSources(sources), blobs))
         if any(name.startswith("right") for name in chosen):
             assert got == SMALL, chosen
             assert await is_kept(blobs, SMALL_DIGEST), chosen

@@ -11,6 +11,7 @@ import pytest
 from assay.errors import StorageError
 from assay.files.download import WITHHELD_TAIL_BYTES, Download
 from assay.files.download_registry import DownloadRegistry
+from assay.files.source_plan import ListedSources, plan_in_order
 from assay.ports import Blob
 from assay.simple.model import Sha256
 from assay.store.blobs import DiskBlobStore
@@ -50,7 +51,7 @@ async def test_intact_bytes_are_released_and_no_source_is_asked(
     blobs: DiskBlobStore, tmp_path: Path, content: bytes
 ) -> None:
     stored, index = await store(blobs, tmp_path, content), source(content)
-    download = Download(wanted(len(content), digest_of(content)), [index], blobs, stored)
+    download = Download(wanted(len(content), digest_of(content)), ListedSources([index]), blobs, stored)
     download.add_follower()
     run = asyncio.create_task(download.run())
     assert await followed(download) == content
@@ -74,7 +75,7 @@ async def test_wrong_bytes_of_a_file_that_is_held_back_are_replaced_unnoticed(
     blobs: DiskBlobStore, tmp_path: Path, rotten: int
 ) -> None:
     stored, index = await store(blobs, tmp_path, SMALL, rotten), source(SMALL)
-    download = Download(wanted(len(SMALL), digest_of(SMALL)), [index], blobs, stored)
+    download = Download(wanted(len(SMALL), digest_of(SMALL)), ListedSources([index]), blobs, stored)
     run = asyncio.create_task(download.run())
     assert await followed(download) == SMALL
     await run
@@ -91,7 +92,7 @@ async def test_wrong_bytes_that_may_have_been_sent_fail_before_the_tail(
     blobs: DiskBlobStore, tmp_path: Path, rotten: int
 ) -> None:
     stored, index = await store(blobs, tmp_path, LARGE, rotten), source(LARGE)
-    download = Download(wanted(len(LARGE), digest_of(LARGE)), [index], blobs, stored)
+    download = Download(wanted(len(LARGE), digest_of(LARGE)), ListedSources([index]), blobs, stored)
     (given, error), _ = await asyncio.gather(released(download), download.run())
     assert 0 < given <= len(LARGE) - WITHHELD_TAIL_BYTES
     assert isinstance(error, StorageError)
@@ -102,7 +103,7 @@ async def test_wrong_bytes_that_may_have_been_sent_fail_before_the_tail(
 
 async def test_wrong_bytes_of_which_none_was_sent_are_replaced(blobs: DiskBlobStore, tmp_path: Path) -> None:
     stored, index = await store(blobs, tmp_path, LARGE, 5), source(LARGE)
-    download = Download(wanted(len(LARGE), digest_of(LARGE)), [index], blobs, stored)
+    download = Download(wanted(len(LARGE), digest_of(LARGE)), ListedSources([index]), blobs, stored)
     run = asyncio.create_task(download.run())
     await download.wait_until_verified()
     reader = await download.open_reader()
@@ -114,7 +115,7 @@ async def test_wrong_bytes_of_which_none_was_sent_are_replaced(blobs: DiskBlobSt
 
 async def test_a_page_with_another_size_does_not_matter_to_intact_bytes(blobs: DiskBlobStore, tmp_path: Path) -> None:
     stored = await store(blobs, tmp_path, SMALL)
-    download = Download(wanted(None, digest_of(SMALL)), [source(SMALL)], blobs, stored)
+    download = Download(wanted(None, digest_of(SMALL)), ListedSources([source(SMALL)]), blobs, stored)
     download.add_follower()
     run = asyncio.create_task(download.run())
     assert await followed(download) == SMALL
@@ -126,7 +127,7 @@ async def test_a_page_with_another_size_does_not_matter_to_intact_bytes(blobs: D
 async def test_followers_share_one_check_and_an_abandoned_one_ends(blobs: DiskBlobStore, tmp_path: Path) -> None:
     stored, other = await store(blobs, tmp_path, LARGE), await blobs.open(digest_of(LARGE))
     assert other is not None
-    registry, expected = DownloadRegistry(blobs, [source(LARGE)]), wanted(len(LARGE), digest_of(LARGE))
+    registry, expected = DownloadRegistry(blobs, plan_in_order(source(LARGE))), wanted(len(LARGE), digest_of(LARGE))
     first, second = registry.join(expected, stored), registry.join(expected, other)
     assert first is second
     assert second.stored is stored
@@ -143,7 +144,7 @@ async def test_a_check_that_all_followers_left_is_finished_for_the_next_use(
     blobs: DiskBlobStore, tmp_path: Path
 ) -> None:
     stored = await store(blobs, tmp_path, LARGE * 4)
-    registry = DownloadRegistry(blobs, [source(LARGE)])
+    registry = DownloadRegistry(blobs, plan_in_order(source(LARGE)))
     registry.leave(registry.join(wanted(len(LARGE) * 4, digest_of(LARGE * 4)), stored))
     while not stored.file.closed:  # noqa: ASYNC110 - there is no event to await
         await asyncio.sleep(0.01)
@@ -153,7 +154,7 @@ async def test_a_check_that_all_followers_left_is_finished_for_the_next_use(
 
 async def test_a_registry_that_is_closed_at_once_closes_the_stored_blob(blobs: DiskBlobStore, tmp_path: Path) -> None:
     stored = await store(blobs, tmp_path, SMALL)
-    registry = DownloadRegistry(blobs, [source(SMALL)])
+    registry = DownloadRegistry(blobs, plan_in_order(source(SMALL)))
     registry.join(wanted(len(SMALL), digest_of(SMALL)), stored)
     await registry.close()
     assert stored.file.closed

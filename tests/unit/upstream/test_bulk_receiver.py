@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -67,7 +67,7 @@ async def test_a_long_body_comes_in_lots_and_a_short_one_as_it_came(size: int, *
         chunks = await pieces(client, index)
         assert b"".join(chunks) == BODY[:size]
         assert bool(lent(chunks)) is is_long
-        assert max(map(len, chunks)) <= LOT
+        assert max(map(len, chunks)) <= bulk_receiver._CHUNK_BYTES
         assert (
             len(lent(chunks)) <= size // LOT + SECONDS
         )  # all chunks are full except the first and those of slow moments
@@ -163,12 +163,47 @@ async def test_bytes_beyond_the_body_are_not_taken() -> None:
         assert b"".join(chunks) == BODY
 
 
-async def test_a_connection_is_kept_after_a_short_body_and_closed_after_a_long_one() -> None:
-    for body, kept in [(BODY[: bulk_receiver.MIN_BULK_BYTES - 1], True), (BODY, False)]:
-        async with served(body) as (index, client, chosen):
+@pytest.mark.parametrize("excess", [b"", b"x", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfake"])
+async def test_a_connection_is_kept_only_if_no_byte_follows_the_body(excess: bytes) -> None:
+    connections = list[asyncio.Task[None] | None]()
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(asyncio.current_task())
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(head + BODY + excess)
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server, asyncio.timeout(SECONDS):
+        origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        index = IndexSettings(name="test", url=f"{origin}/simple/")
+        async with upstream(index) as client:
             for _ in range(3):
-                assert b"".join(await pieces(client, chosen)) == body
-            assert (index.connections == 1) is kept
+                assert b"".join(await pieces(client, index)) == BODY
+        await asyncio.wait([task for task in connections if task is not None])
+    assert len(connections) == (3 if excess else 1)
+
+
+@pytest.mark.parametrize("size", [bulk_receiver.MIN_BULK_BYTES - 1, len(BODY)])
+async def test_a_connection_is_kept_after_a_body_that_was_read_to_its_end(size: int) -> None:
+    async with served(BODY[:size]) as (index, client, chosen):
+        for _ in range(3):
+            chunks = await pieces(client, chosen)
+            assert b"".join(chunks) == BODY[:size]
+            assert bool(lent(chunks)) is (size == len(BODY))
+        assert index.connections == 1
+
+
+async def test_a_connection_is_closed_after_a_body_that_was_not_read_to_its_end() -> None:
+    async with served() as (index, client, chosen):
+        for _ in range(2):
+            async with client.open_file(chosen, f"{index.origin}{PATH}") as contents:
+                async for _chunk in contents.chunks:
+                    break
+        assert b"".join(await pieces(client, chosen)) == BODY
+        assert index.connections == 3
 
 
 async def test_who_leaves_in_the_middle_leaves_no_connection_behind() -> None:

@@ -328,8 +328,9 @@ async def test_a_document_has_a_limit_of_its_own() -> None:
 
 
 async def test_a_slow_document_fails_before_a_slow_page() -> None:
+    patient = {"connect": "30 seconds", "read": "30 seconds", "total": "60 seconds"}
     async with Index() as index:
-        chosen = settings(index)
+        chosen = settings(index, limits={**SMALL_LIMITS, "timeouts": patient})
         index.serve_fixed("/doc", CannedResponse(body=b"x" * 15))
         index.add(wheel("foo"))
         for path in ("/doc", PATH):
