@@ -149,7 +149,8 @@ class AdvisorySnapshot:
 
     def has_project(self, project: NormalizedName) -> bool:
         """Return whether any record names `project`, withdrawn or not. No record is parsed."""
-        return any(project in feed.projects for feed in self._feeds)
+        # Each request for a page calls this, most without any feed.
+        return bool(self._feeds) and any(project in feed.projects for feed in self._feeds)
 
     def find(self, project: NormalizedName, *, only_malware: bool = False) -> tuple[Advisory, ...]:
         """Return the records about `project` that are not withdrawn, sorted by id.
@@ -197,10 +198,6 @@ class AdvisorySnapshot:
             if advisory is not None and (best is None or _get_precedence(advisory) > best[0]):
                 best = _get_precedence(advisory), feed
         return None if best is None else best[1].get_raw(advisory_id)
-
-    def iter_projects(self) -> Iterator[NormalizedName]:
-        """Yield the names of all projects that a record names, each once."""
-        yield from dict.fromkeys(name for feed in self._feeds for name in feed.projects)
 
 
 def _get_precedence(advisory: Advisory) -> tuple[bool, datetime]:

@@ -320,7 +320,7 @@ def _read_claims(content: dict[str, Any]) -> Claims:
             raise KeyError("claims")
         if None in (content[name] for name in more):
             raise TypeError("claims")
-    return _build_claims(tuple(content.get(name) for name in _CLAIMS_FIELDS))
+    return _build_claims(tuple(map(content.get, _CLAIMS_FIELDS)))
 
 
 @lru_cache(maxsize=4096)

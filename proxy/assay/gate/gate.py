@@ -36,13 +36,14 @@ from assay.evidence import Evidence, Unstated
 from assay.files.cache import FileContent
 from assay.files.service import FileService
 from assay.gate.judged_page import JudgedPage, JudgedPageCache
+from assay.gate.ledger_grace import require_no_new_approvals
 from assay.gate.page_advisories import PageAdvisories
 from assay.gate.page_judge import PageJudge
 from assay.pages.service import PageService
 from assay.policy.language.model import Policy, Showing
 from assay.policy.language.times import format_instant
 from assay.policy.verdict import Approved, Undecided, Verdict, Withheld
-from assay.ports import Advisories, Flights, IndexPage, Ledger, Notice, ProjectHistory
+from assay.ports import Advisories, Flights, IndexPage, Ledger, Notice, NoticeTopic, ProjectHistory
 from assay.provenance.documents import FileKey
 from assay.provenance.service import ProvenanceService
 from assay.simple.fields import parse_version
@@ -154,10 +155,16 @@ class Gate:
     def peek_page(self, name: NormalizedName) -> JudgedPage | None:
         """Return the judged page of a project if it is in memory and current, else None. Start no refresh."""
         judged = self._judged_pages.get((self.view, name))
-        is_usable = judged is not None and self._advisories.is_ready and self._is_current(judged)
+        is_usable = (
+            judged is not None
+            and self._advisories.is_ready
+            and self._is_current(judged)
+            and self._pages.is_current(judged.page.index)
+        )
         return judged if is_usable else None
 
     async def _get_page(self, name: NormalizedName, timeout_seconds: float | None) -> JudgedPage:
+        await self._pages.refresh_hosted(name)
         while True:
             self._advisories.require_ready()
             if (judged := self.peek_page(name)) is not None:
@@ -253,6 +260,11 @@ class Gate:
         ensure_approved = partial(self._require_approved_now, approved, None)
         return self._files.open(self._pages.require_owner(approved.project), approved, ensure_approved)
 
+    def open_held_content(self, approved: Approved) -> AbstractAsyncContextManager[FileContent | None]:
+        """Return a context manager as `open_content` does, but start no download: the content is then None."""
+        ensure_approved = partial(self._require_approved_now, approved, None)
+        return self._files.open_held(self._pages.require_owner(approved.project), approved, ensure_approved)
+
     async def _require_approved_now(self, approved: Approved, timeout_seconds: float | None) -> Approved:
         """Return the current approval of a file that was approved before a wait.
 
@@ -336,7 +348,8 @@ class Gate:
 
     def list_cached_pages(self) -> tuple[JudgedPage, ...]:
         """Return the judged pages of this view that are in memory, for statistics. Some of them may be outdated."""
-        return tuple(judged for (view, _), judged in self._judged_pages.snapshot().items() if view == self.view)
+        cached = self._judged_pages.snapshot().items()
+        return tuple(judged for (view, _), judged in cached if view == self.view and not judged.is_expired)
 
     async def close(self) -> None:
         """Cancel the running refreshes."""
@@ -403,7 +416,9 @@ class Gate:
             and self._is_valid(known, self._clock(), history.version)
         ):
             return replace(known, page=page)
-        return await self._page_judge.judge(self.policy, page)
+        judged = await self._page_judge.judge(self.policy, page)
+        require_no_new_approvals(judged, known)
+        return judged
 
     async def _update_advisories(self, judged: JudgedPage | None) -> JudgedPage | None:
         """Return the judged page as one of the snapshot in force, if the snapshot has the same advisories about it.
@@ -422,13 +437,29 @@ class Gate:
         return replace(judged, dependencies={**judged.dependencies, "advisories": found.version})
 
     def handle_notice(self, notice: Notice) -> None:
-        """Discard the judged page of the project that `notice` names. The next request has the page judged again.
+        """Let the judged page of the project that `notice` names expire. The next request has the page judged again.
 
-        A running refresh may have read the old facts, so its result is discarded too.
+        A running refresh may have read the old facts, so its result expires too. Facts about wheels have a separate
+        version, which makes pages outdated. `EVERYTHING` concerns all pages.
         """
-        self._judged_pages.pop((self.view, notice.project))
-        if (refresh := self._refreshes.get(notice.project)) is not None:
-            refresh.add_done_callback(lambda _: self._judged_pages.pop((self.view, notice.project)))
+        if notice.topic is NoticeTopic.WHEELS:
+            return
+        if notice.project is not None:
+            names = {notice.project}
+        else:
+            cached = (name for view, name in self._judged_pages.snapshot() if view == self.view)
+            names = {*cached, *self._refreshes.list_keys()}
+        for name in names:
+            discard = partial(self._discard_page, name, notice.version)
+            discard()
+            if (refresh := self._refreshes.get(name)) is not None:
+                refresh.add_done_callback(discard)
+
+    def _discard_page(self, name: NormalizedName, ledger_version: int | None, *_: object) -> None:
+        """Let the judged page expire, unless it was judged by this version of the ledger's facts."""
+        judged = self._judged_pages.peek((self.view, name))
+        if judged is not None and (ledger_version is None or judged.dependencies["ledger"] != ledger_version):
+            self._judged_pages.put((self.view, name), judged.expire())
 
     async def _find_verdict(self, location: str) -> tuple[JudgedPage, Verdict]:
         failure: AssayError | None = None

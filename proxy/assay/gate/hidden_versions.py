@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from packaging.version import Version
@@ -38,10 +39,11 @@ class HiddenVersion:
 
 @dataclass(slots=True)
 class HiddenReport:
-    """Hidden versions of a judged page, and whether they were logged."""
+    """Hidden versions of a judged page, and when they were logged."""
 
     versions: tuple[HiddenVersion, ...]
-    is_logged: bool = False
+    logged_at: datetime | None = None
+    """Time of the first request for the page, which logs the versions; None before."""
 
 
 @dataclass(slots=True)

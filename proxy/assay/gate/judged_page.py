@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeAlias
 
@@ -37,6 +37,7 @@ _MAX_PREPARED = 32
 """Maximum number of prepared responses cached with one page. A few suffice, because all clients of one kind (pip, uv)
 send the same request headers."""
 _MAX_STALE_WHILE_REVALIDATE = timedelta(minutes=1)
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _OFFLOAD_MIN_FILES = 200
 """A page with at least this many files is rendered and compressed in a thread, a smaller page in the event loop."""
 
@@ -97,6 +98,9 @@ class JudgedPage:
     hidden: HiddenReport | None = None
     """Versions that installers may pass over in silence; None if there are none. All copies of a judged page share the
     report, so that it is logged once."""
+    is_confirmed: bool = True
+    """False if the database of the ledger was away, so that other replicas may have added facts (`gate.ledger_grace`).
+    """
     advisories_digest: str = ""
     """Digest of the advisories about the project. If a new snapshot has the same ones, the verdicts stay valid."""
     failures: Mapping[str, DocumentFailure] = field(default_factory=dict)
@@ -153,6 +157,15 @@ class JudgedPage:
             now: the current time in UTC.
         """
         return self.dependencies == dependencies and (self.valid_until is None or now < self.valid_until)
+
+    def expire(self) -> JudgedPage:
+        """Return the page as one that must be judged again. It is kept because it shows what was approved last."""
+        return replace(self, valid_until=_LONG_AGO)
+
+    @property
+    def is_expired(self) -> bool:
+        """True if the page must be judged again at any time (`expire`)."""
+        return self.valid_until == _LONG_AGO
 
     async def render(
         self, page_format: PageFormat, origin: str | None, coding: str, *, is_expected: bool = True

@@ -22,6 +22,7 @@ from assay.files.wheel_metadata import WheelMetadata, apply_own_metadata, find_m
 from assay.gate import absent_project
 from assay.gate.hidden_versions import HiddenReport, HiddenVersion, find_hidden_versions
 from assay.gate.judged_page import Dependencies, JudgedPage, index_by_location
+from assay.gate.ledger_grace import require_confirmed
 from assay.gate.page_advisories import PageAdvisories, ProjectAdvisories
 from assay.indexes import IndexSettings, allowed_file_hosts
 from assay.policy.first_sight import find_clock_corrections
@@ -233,6 +234,7 @@ class PageJudge:
     async def _judge(self, policy: Policy, page: IndexPage, history: ProjectHistory) -> JudgedPage | None:
         """Return the judged page, or None if the ledger's facts no longer match `history`."""
         index, name = page.index, page.project.name
+        await self._failed_metadata.load(index, name)
         now = self._clock()
         dependencies = self.get_dependencies(policy, index, name, ledger_version=history.version)
         if page.is_absent:
@@ -274,10 +276,12 @@ class PageJudge:
             evidence: evidence about the uploaded file, which no source offers yet.
 
         Raises:
+            LedgerUnavailableError: the database of the ledger is away.
             AssayError: required evidence about other files cannot be obtained now.
         """
         index, name = page.index, page.project.name
         history = await self._correct_times(index, name)
+        require_confirmed(history)
         facts = await self._wheels.load_facts(index, name)
         advisories = await self._advisories.find(index, name)
         case = _Case(
@@ -342,6 +346,7 @@ class PageJudge:
         return JudgedPage(
             page=page,
             dependencies={**case.dependencies, "ledger": latest.version},
+            is_confirmed=latest.is_confirmed,
             has_failed_evidence=bool(undecided) or any(isinstance(each, Forged) for each in evidence.values()),
             listing=listing,
             hidden=HiddenReport(versions=hidden) if hidden else None,

@@ -11,17 +11,15 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from packaging.utils import NormalizedName
 
 from assay import telemetry
 from assay.caching.flights import ProcessFlights
-from assay.errors import AssayError, EvidenceUnavailableError, UploadRefusedError
+from assay.errors import AssayError, EvidenceUnavailableError, StorageError, UploadRefusedError
 from assay.evidence import Attestation, Evidence, Unattested
 from assay.gate.gate import Gate
-from assay.hosted.archive.inspection import inspect_archive
-from assay.hosted.archive.metadata import InspectedArchive
 from assay.hosted.form import UploadForm, check_digests
 from assay.hosted.page import CLOSED_STATUSES
 from assay.hosted.rules import Placement, check_evidence, check_owner, check_uploader, find_owners, place_upload
@@ -34,10 +32,15 @@ from assay.ports import HostedFile, HostedProject, HostedStorage, StagedFile, Ve
 from assay.publishers.signers import identify_publisher
 from assay.simple.model import Sha256
 
+if TYPE_CHECKING:
+    from assay.hosted.archive.metadata import InspectedArchive
+
 _MAX_INSPECTIONS: Final = 1
 """Maximum number of archives that are inspected at the same time. Each needs a thread and the CPU."""
 _TIME_CODES: Final = frozenset({ReasonCode.TOO_YOUNG})
 """Reasons that time alone removes. A file that is withheld only for them is accepted, and shown later."""
+_MAX_CHECKS: Final = 20
+"""Maximum number of times that an upload is checked because its project has changed meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +120,8 @@ class UploadService:
         """
         sha256, blake2_256 = await staged.finish()
         check_digests(form, sha256=sha256, blake2_256=blake2_256)
-        if (same := await self._place(index, form, sha256)) is not None:
+        await self.storage.refresh(index.name)
+        if same := await self._place(index, form, sha256, self.storage.find_project(index.name, form.project)):
             return same
         async with self._inspections:
             inspected = await asyncio.to_thread(_inspect, staged, form)
@@ -133,28 +137,44 @@ class UploadService:
             attestations=attestations,
         )
         async with self._flights.flight(f"{index.name}:{form.project}", _never_done):
-            if (same := await self._place(index, form, sha256)) is not None:
-                return same
-            await self._check_policy(index, form, file, evidence, attestations)
-            await self.storage.publish(
-                index.name, form.project, staged, file, metadata=inspected.metadata, provenance=provenance
-            )
+            for _ in range(_MAX_CHECKS):
+                known = self.storage.find_project(index.name, form.project)
+                if same := await self._place(index, form, sha256, known):
+                    return same
+                project = known or HostedProject(name=form.project)
+                await self._check_policy(index, project, file, evidence, attestations)
+                is_published = await self.storage.publish(
+                    index.name,
+                    form.project,
+                    staged,
+                    file,
+                    metadata=inspected.metadata,
+                    provenance=provenance,
+                    known=known,
+                )
+                if is_published:
+                    break
+                await self.storage.refresh(index.name)
+            else:
+                raise StorageError(f"the project {form.project} changes all the time; try again")
         await self._judge(form.project)
         return UploadResult(
             file=file, placement=Placement.NEW, attestations=attestations, provenance_sha256=file.provenance_sha256
         )
 
-    async def _place(self, index: IndexSettings, form: UploadForm, sha256: str) -> UploadResult | None:
+    async def _place(
+        self, index: IndexSettings, form: UploadForm, sha256: str, project: HostedProject | None
+    ) -> UploadResult | None:
         """Return the result for a file that is published already; None for a new file.
 
         Raises:
             UploadRefusedError: the name is taken, or the project takes no uploads.
         """
-        project = self.storage.find_project(index.name, form.project)
         files = () if project is None else project.files
         # In a thread, because a project may have thousands of files.
         if await asyncio.to_thread(place_upload, form, sha256, files, self._clock()) is Placement.SAME:
             file = next(each for each in files if each.filename == form.filename)
+            await self.storage.wait_until_visible(index.name)
             return UploadResult(file=file, placement=Placement.SAME, provenance_sha256=file.provenance_sha256)
         if project is not None and project.status in CLOSED_STATUSES:
             raise UploadRefusedError(f"the project {form.project} is {project.status} and takes no uploads")
@@ -196,7 +216,7 @@ class UploadService:
     async def _check_policy(
         self,
         index: IndexSettings,
-        form: UploadForm,
+        known: HostedProject,
         file: HostedFile,
         evidence: Evidence,
         attestations: tuple[Attestation, ...],
@@ -207,7 +227,6 @@ class UploadService:
             UploadRefusedError: the policy would withhold the file, or another publisher owns the project.
             AssayError: the policy cannot be applied now.
         """
-        known = self.storage.find_project(index.name, form.project) or HostedProject(name=form.project)
         page = await self._pages.preview(index, replace(known, files=(*known.files, file), version="preview"))
         policy = self._gate.policy
         verdicts = await self._gate.preview(page, {(file.filename, Sha256(file.sha256)): evidence})
@@ -216,7 +235,7 @@ class UploadService:
             raise EvidenceUnavailableError("the policy needs the provenance of earlier files, which is unavailable")
         if isinstance(verdict, Withheld) and not _is_only_young(verdict):
             raise UploadRefusedError(f"the policy would not show the file: {summarize_withheld(verdict)}")
-        is_named = names_publishers(policy, form.project) and _meets_rule(verdict)
+        is_named = names_publishers(policy, known.name) and _meets_rule(verdict)
         check_owner(attestations, find_owners(known.files), names_publishers=is_named)
 
     async def _judge(self, project: NormalizedName) -> None:
@@ -228,6 +247,9 @@ class UploadService:
 
 
 def _inspect(staged: StagedFile, form: UploadForm) -> InspectedArchive:
+    # Imported at the first upload: a proxy without uploads does not need the memory of tarfile and packaging.metadata.
+    from assay.hosted.archive.inspection import inspect_archive  # noqa: PLC0415
+
     with staged.open_reader() as reader:
         return inspect_archive(reader, staged.size, form)
 

@@ -90,6 +90,11 @@ def find_slot(filename: str, project: NormalizedName, version: Version) -> Relea
     return slot
 
 
+def make_taken_error(filename: str) -> UploadRefusedError:
+    """Return the error for a file whose name another upload has taken meanwhile."""
+    return UploadRefusedError(f"{filename} is taken: names of files are never used again")
+
+
 def _parse_wheel(filename: str) -> ReleaseSlot:
     try:
         _, version, build, tags = parse_wheel_filename(filename)

@@ -16,6 +16,8 @@ body is checked when the body is read back. This module judges nothing.
   nor a last chunk. It may also be incomplete if it has neither links to files nor one of PyPI's marks of an empty page
   (`simple.html_page`).
 - A page that was fetched before an operator declared the serial of its project wrong is fetched again.
+- If replicas share the records, a page in memory that needs a renewal is compared with its record first. If another
+  replica has renewed the page, its record is used, and the index is not asked.
 - The absence of a project is cached too, in memory, for at most a minute. A client that requests too many names that
   the index does not have waits, because each costs a request to the index.
 """
@@ -23,11 +25,10 @@ body is checked when the body is read back. This module judges nothing.
 from __future__ import annotations
 
 import asyncio
-import json
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -49,12 +50,14 @@ from assay.errors import (
 from assay.indexes import IndexSettings
 from assay.pages.moved_files import MovedFiles
 from assay.pages.records import (
-    SCHEMA_VERSION,
     body_key,
     compute_content_digest,
     decode_header,
     decompress_body,
-    get_string,
+    describe_document,
+    encode_header,
+    get_checked_time,
+    get_validators,
     header_key,
 )
 from assay.ports import (
@@ -172,15 +175,14 @@ class PageCache:
             SerialRollbackError: the index sent a page with a lower serial, and no newer page may be used.
             UpstreamError: the index refused access or sent an invalid response.
         """
-        cached = await self._load(index, name)
+        cached = await self._load_latest(index, name, history)
         page = cached if isinstance(cached, IndexPage) else None
-        is_expired = page is not None and page.is_rolled_back and self._has_rollback_expired(index, history)
-        # Requested again without validators: the index's response "not modified" would confirm the forgotten serial.
-        is_forgotten = page is not None and history.is_before_forgotten_serial(page.confirmed_at)
-        is_usable = not (is_expired or is_forgotten)
-        if cached is not None and is_usable and self._age(cached) < self._freshness_lifetime(index, cached):
+        if cached is not None and self._is_current(index, cached, history):
             PAGE_LOOKUPS.labels("fresh").inc()
             return page
+        is_expired = page is not None and self._is_rollback_over(index, page, history)
+        # Requested again without validators: the index's response "not modified" would confirm the forgotten serial.
+        is_forgotten = page is not None and history.is_before_forgotten_serial(page.confirmed_at)
         if page is not None and is_forgotten:
             page = replace(page, validators=Validators())
         request = partial(self._request_page, index, name, page, history)
@@ -218,10 +220,15 @@ class PageCache:
                 "this client requested too many projects that do not exist: wait before it requests another unknown one"
             )
 
-    def is_fresh(self, index: IndexSettings, name: NormalizedName) -> bool:
-        """Return whether the page, or the absence of the project, is in memory and needs no renewal yet."""
+    async def is_fresh(self, index: IndexSettings, name: NormalizedName) -> bool:
+        """Return whether the page, or the absence of the project, is in memory and needs no renewal yet.
+
+        If replicas share the records, a page that another replica has renewed is loaded into memory.
+        """
         cached = self._memory.peek((index.name, name)) or self._absences.peek((index.name, name))
-        return cached is not None and self._age(cached) < self._freshness_lifetime(index, cached)
+        if self._records.is_shared and (cached is None or not self._is_young(index, cached)):
+            cached = await (self._load(index, name) if cached is None else self._load_newer(index, name, cached))
+        return cached is not None and self._is_young(index, cached)
 
     def is_requested(self, index: IndexSettings, name: NormalizedName) -> bool:
         """Return whether a request for the page is running."""
@@ -230,6 +237,18 @@ class PageCache:
     async def close(self) -> None:
         """Cancel the running requests."""
         await self._requests.close()
+
+    def _is_current(self, index: IndexSettings, cached: _CacheEntry, history: ProjectHistory) -> bool:
+        """Return whether an entry can be used without a request to the index."""
+        if isinstance(cached, IndexPage) and (
+            self._is_rollback_over(index, cached, history) or history.is_before_forgotten_serial(cached.confirmed_at)
+        ):
+            return False
+        return self._is_young(index, cached)
+
+    def _is_rollback_over(self, index: IndexSettings, page: IndexPage, history: ProjectHistory) -> bool:
+        """Return whether a page is kept because of lower serials, which the index has sent for too long."""
+        return page.is_rolled_back and self._has_rollback_expired(index, history)
 
     def _has_rollback_expired(self, index: IndexSettings, history: ProjectHistory) -> bool:
         """Return whether the index has sent lower serials for longer than `max-stale`."""
@@ -351,27 +370,68 @@ class PageCache:
         # The absolute value, because a clock that is set back must not make a page fresh permanently.
         return abs(self._clock() - entry.confirmed_at)
 
-    def _freshness_lifetime(self, index: IndexSettings, entry: _CacheEntry) -> timedelta:
-        page = index.freshness.page
-        return page if isinstance(entry, IndexPage) else min(page, self._settings.absence_ttl)
+    def _is_young(self, index: IndexSettings, entry: _CacheEntry) -> bool:
+        lifetime = index.freshness.page
+        if not isinstance(entry, IndexPage):
+            lifetime = min(lifetime, self._settings.absence_ttl)
+        return self._age(entry) < lifetime
+
+    async def _load_latest(
+        self, index: IndexSettings, name: NormalizedName, history: ProjectHistory
+    ) -> _CacheEntry | None:
+        """Return the cached entry, or what another replica has recorded if the entry needs a renewal."""
+        cached = await self._load(index, name)
+        if cached is None or not self._records.is_shared or self._is_current(index, cached, history):
+            return cached
+        return await self._load_newer(index, name, cached)
 
     async def _load(self, index: IndexSettings, name: NormalizedName) -> _CacheEntry | None:
         key = (index.name, name)
         if (cached := self._memory.get(key) or self._absences.get(key)) is not None:
             return cached
+        return await self._read_records(index, name)
+
+    async def _load_newer(self, index: IndexSettings, name: NormalizedName, cached: _CacheEntry) -> _CacheEntry:
+        """Return the page that another replica has recorded since `cached` was confirmed; else return `cached`."""
+        key = (index.name, name)
         header = decode_header(await self._records.get(header_key(key)))
+        if header is None or header.get("address") != index.url:
+            return cached
+        try:
+            checked_at = get_checked_time(header)
+        except (KeyError, TypeError, ValueError, OverflowError, OSError):
+            return cached
+        if checked_at <= cached.confirmed_at:
+            return cached
+        if isinstance(cached, IndexPage) and header.get("version") == cached.content_digest:
+            is_rolled_back = header.get("rolled_back") is True
+            validators = get_validators(header)
+            return self._cache_in_memory(
+                key, replace(cached, confirmed_at=checked_at, validators=validators, is_rolled_back=is_rolled_back)
+            )
+        newer = await self._read_records(index, name)
+        if newer is None or newer.confirmed_at <= cached.confirmed_at:
+            return cached
+        self.moved.reload(index, name)  # the other replica may have recorded addresses that its new page does not list
+        return newer
+
+    async def _read_records(self, index: IndexSettings, name: NormalizedName) -> _CacheEntry | None:
+        """Return the recorded page, and cache it in memory; None if no valid page is recorded."""
+        key = (index.name, name)
+        records = await self._records.get_many((header_key(key), body_key(key)))
+        header = decode_header(records.get(header_key(key)))
         if header is None or header.get("address") != index.url:
             return None
         try:
-            checked = datetime.fromtimestamp(float(header["checked"]), UTC)
+            checked_at = get_checked_time(header)
             if header.get("absent") is True:
-                return self._cache_in_memory(key, _CachedAbsence(confirmed_at=checked))
-            body = await self._records.get(body_key(key))
+                return self._cache_in_memory(key, _CachedAbsence(confirmed_at=checked_at))
+            body = records.get(body_key(key))
             if body is None:
                 return None
             with self._bodies.open_lease() as lease:
                 await lease.grow_to(await asyncio.to_thread(self._estimate_size, index, body))
-                page = await self._parse_record(index, name, header, body, checked)
+                page = await self._parse_record(index, name, header, body, checked_at)
             return self._cache_in_memory(key, page)
         except (KeyError, TypeError, ValueError, OverflowError, OSError, zlib.error, UpstreamError) as error:
             telemetry.warning("record-corrupt", record="page", index=index.name, project=name, error=str(error))
@@ -391,7 +451,7 @@ class PageCache:
             body=await asyncio.to_thread(decompress_body, body, index.limits.page),
             content_type=str(header["content_type"]),
             url=str(header["url"]),
-            validators=Validators(etag=get_string(header, "etag"), last_modified=get_string(header, "last_modified")),
+            validators=get_validators(header),
             serial=header.get("serial") if isinstance(header.get("serial"), int) else None,
         )
         if compute_content_digest(answer) != header.get("version"):
@@ -413,24 +473,13 @@ class PageCache:
         self._cache_in_memory(key, page)
         if fetched is None:
             header = decode_header(await self._records.get(header_key(key)))
-            if header is None or header.get("version") != page.content_digest:
-                return page
-        else:
-            header = {"content_type": fetched.content_type, "url": fetched.url, "serial": fetched.serial}
-            await self._records.put(body_key(key), await asyncio.to_thread(zlib.compress, fetched.body, 1))
-        header |= {
-            "schema": SCHEMA_VERSION,
-            "address": page.index.url,
-            "checked": page.confirmed_at.timestamp(),
-            "version": page.content_digest,
-            "etag": page.validators.etag,
-            "last_modified": page.validators.last_modified,
-            "rolled_back": page.is_rolled_back,
-        }
-        header.pop("rolled_back", None)
-        if page.is_rolled_back:
-            header["rolled_back"] = True
-        await self._records.put(header_key(key), json.dumps(header).encode())
+            if header is not None and header.get("version") == page.content_digest:
+                await self._records.put(header_key(key), encode_header(page, header))
+            return page
+        body = await asyncio.to_thread(zlib.compress, fetched.body, 1)
+        # Both at once: another replica must not read the body of one page with the header of another.
+        header_record = encode_header(page, describe_document(fetched))
+        await self._records.put_many({body_key(key): body, header_key(key): header_record})
         return page
 
     async def _store_absence(

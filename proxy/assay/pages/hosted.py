@@ -42,6 +42,18 @@ class HostedPages:
         self._clock = clock
         self._pages = Lru[ProjectKey, IndexPage](max_weight=_MAX_CACHED_FILES, weigh=_weigh)
 
+    def is_current(self, index: IndexSettings) -> bool:
+        """Return whether `is_latest` counts without `refresh`."""
+        return self._storage.is_current(index.name)
+
+    async def refresh(self, index: IndexSettings) -> None:
+        """Learn which projects of an index other processes have changed before this call.
+
+        Raises:
+            StorageError: the storage cannot be reached, and what this process knows is too old.
+        """
+        await self._storage.refresh(index.name)
+
     def is_latest(self, page: IndexPage) -> bool:
         """Return whether a project has not changed since its page was read."""
         project = self._storage.find_project(page.index.name, page.project.name)

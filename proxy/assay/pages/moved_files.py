@@ -63,6 +63,10 @@ class MovedFiles:
         record = {"schema": _SCHEMA_VERSION, "address": index.url, "locations": kept}
         await self._records.put(_build_record_key(index, before.name), json.dumps(record).encode())
 
+    def reload(self, index: IndexSettings, name: NormalizedName) -> None:
+        """Forget the addresses in memory, so that the record is read again."""
+        self._memory.pop((index.name, name))
+
     async def find_digest(self, index: IndexSettings, name: NormalizedName, location: str) -> Sha256 | None:
         """Return the digest of the file that an earlier page listed at a location; None if no earlier page did."""
         return (await self._load(index, name)).get(location)

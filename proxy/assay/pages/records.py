@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
+from datetime import UTC, datetime
 from typing import Any
 
-from assay.ports import FetchedDocument, ProjectKey
+from assay.ports import FetchedDocument, IndexPage, ProjectKey, Validators
 
 SCHEMA_VERSION = 1
 
@@ -50,6 +51,46 @@ def decode_header(record: bytes | None) -> dict[str, Any] | None:
     except ValueError:
         return None
     return header if isinstance(header, dict) and header.get("schema") == SCHEMA_VERSION else None
+
+
+def encode_header(page: IndexPage, content: dict[str, Any]) -> bytes:
+    """Return the header record of a page.
+
+    Args:
+        page: the page.
+        content: the type, URL and serial of the document from which the page was parsed, or an earlier header of it.
+    """
+    header = content | {
+        "schema": SCHEMA_VERSION,
+        "address": page.index.url,
+        "checked": page.confirmed_at.timestamp(),
+        "version": page.content_digest,
+        "etag": page.validators.etag,
+        "last_modified": page.validators.last_modified,
+        "rolled_back": page.is_rolled_back,
+    }
+    if not page.is_rolled_back:
+        del header["rolled_back"]
+    return json.dumps(header).encode()
+
+
+def describe_document(fetched: FetchedDocument) -> dict[str, Any]:
+    """Return the type, URL and serial of a document, for `encode_header`."""
+    return {"content_type": fetched.content_type, "url": fetched.url, "serial": fetched.serial}
+
+
+def get_checked_time(header: dict[str, Any]) -> datetime:
+    """Return the time at which the index last confirmed the page, UTC.
+
+    Raises:
+        KeyError, TypeError, ValueError, OverflowError, OSError: the header has no valid time.
+    """
+    return datetime.fromtimestamp(float(header["checked"]), UTC)
+
+
+def get_validators(header: dict[str, Any]) -> Validators:
+    """Return the HTTP validators of the page."""
+    return Validators(etag=get_string(header, "etag"), last_modified=get_string(header, "last_modified"))
 
 
 def get_string(header: dict[str, Any], key: str) -> str | None:

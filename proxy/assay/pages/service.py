@@ -87,7 +87,21 @@ class PageService:
 
         The answer is the project's page, or the fact that the index does not have the project.
         """
-        return index.is_hosted or self.cache.is_fresh(index, name)
+        return index.is_hosted or await self.cache.is_fresh(index, name)
+
+    def is_current(self, index: IndexSettings) -> bool:
+        """Return False if `refresh_hosted` must be called before pages of the index in memory are used."""
+        return self._hosted is None or not index.is_hosted or self._hosted.is_current(index)
+
+    async def refresh_hosted(self, name: NormalizedName) -> None:
+        """If a hosted index owns a name, learn which of its projects other processes have changed before this call.
+
+        Raises:
+            ProjectNotFoundError: no index covers the name.
+            StorageError: the storage cannot be reached, and what this process knows is too old.
+        """
+        if self._hosted is not None and (index := self.require_owner(name)).is_hosted:
+            await self._hosted.refresh(index)
 
     def is_latest(self, page: IndexPage) -> bool:
         """Return False if the page belongs to a hosted index, and the project has changed since.

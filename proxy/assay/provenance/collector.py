@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Self
 
 from assay.caching.background import gather_or_cancel
 from assay.caching.lru import Lru
@@ -54,6 +55,9 @@ _ReusableEvidence = Attested | Unattested | Unverifiable | Unstated
 _MAX_RECHECKS = 50_000
 """Maximum number of files of one source whose next request is remembered, for all projects together."""
 
+_MAX_CHECKS = 50_000
+"""Maximum number of files of one source whose last request is remembered, for all projects together."""
+
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -85,6 +89,29 @@ class CollectionProgress:
     is_settled: asyncio.Event = field(default_factory=asyncio.Event)
     """Event that is set when `first_tries` is empty. From then on, only documents that failed before are being
     fetched."""
+
+    @classmethod
+    def begin(
+        cls, files: Iterable[File], find_known: Callable[[FileKey, File], FileEvidence | DocumentFailure | None]
+    ) -> Self:
+        """Return the progress of a new collection.
+
+        Args:
+            files: the files. Each has a digest.
+            find_known: returns what is known at once about a file; None if that is nothing.
+        """
+        progress = cls()
+        for file in files:
+            key = file_key(file)
+            match find_known(key, file):
+                case None:
+                    progress.first_tries.add(key)
+                case DocumentFailure() as failure:
+                    progress.failures[key] = failure
+                case FileEvidence() as evidence:
+                    progress.by_file[key] = evidence
+        progress._settle()
+        return progress
 
     def add_failures(self, failures: Mapping[FileKey, DocumentFailure]) -> None:
         """Add failed documents."""
@@ -155,6 +182,7 @@ class EvidenceCollector:
         self._negative_cache = NegativeCache()
         self._rechecks = Lru[FileKey, datetime](max_items=_MAX_RECHECKS)
         self._rechecked = Lru[FileKey, datetime](max_items=_MAX_RECHECKS)
+        self._checked_at = Lru[FileKey, float](max_items=_MAX_CHECKS)
 
     def begin(self, page: IndexPage, files: Sequence[File], history: ProjectHistory) -> CollectionProgress:
         """Return the progress of a new collection, with everything that is known at once.
@@ -164,21 +192,19 @@ class EvidenceCollector:
         """
         query = make_query(page, history)
         cached = self._negative_cache.get(page, self._verifier.roots_digest, ledger_version=history.version)
-        progress = CollectionProgress()
-        for file in files:
-            key = file_key(file)
-            if key in cached:
-                progress.by_file[key] = cached[key]
-            elif (recheck := self._get_recheck(file)) is not None and self._failures.get(file) is None:
-                progress.by_file[key] = FileEvidence(evidence=self.source.judge_absence(query, file), document=None)
-                progress.rechecks[key] = recheck
-            elif not self.source.covers(query, file):
-                progress.by_file[key] = FileEvidence(evidence=self.source.judge_absence(query, file), document=None)
-            elif (failure := self._failures.get(file)) is not None:
-                progress.failures[key] = failure
-            else:
-                progress.first_tries.add(key)
-        progress.add_failures({})
+        rechecks: dict[FileKey, datetime] = {}
+
+        def find_known(key: FileKey, file: File) -> FileEvidence | DocumentFailure | None:
+            if (known := cached.get(key)) is not None:
+                return known
+            if (recheck := self._get_recheck(file)) is not None and self._failures.get(file) is None:
+                rechecks[key] = recheck
+            elif self.source.covers(query, file):
+                return self._failures.get(file)
+            return FileEvidence(evidence=self.source.judge_absence(query, file), document=None)
+
+        progress = CollectionProgress.begin(files, find_known)
+        progress.rechecks |= rechecks
         return progress
 
     async def collect(
@@ -207,9 +233,9 @@ class EvidenceCollector:
             page,
             roots,
             {
-                file_key(file): progress.by_file[file_key(file)]
-                for file in to_collect
-                if file_key(file) in progress.by_file and self._failures.get(file) is None
+                key: progress.by_file[key]
+                for key, file in ((file_key(file), file) for file in to_collect)
+                if key in progress.by_file and self._failures.get(file) is None
             },
             ledger_version=history.version,
         )
@@ -260,6 +286,15 @@ class EvidenceCollector:
                         await self._evaluate_outcomes(fetch_context.query, outcomes, by_file, pointers)
                     )
             missing = deferred
+
+    async def load_recorded(
+        self, page: IndexPage, files: Sequence[File], history: ProjectHistory, progress: CollectionProgress
+    ) -> None:
+        """Add the recorded evidence about files to `progress`. Request nothing from the source."""
+        unknown = [file for file in files if file_key(file) not in progress.by_file]
+        for batch in _split_into_batches(unknown):
+            pointers = drop_forgotten(await self._documents.load_pointers(batch), history)
+            progress.add_evidence(await self._evidence.load(page.index, batch, pointers))
 
     def _get_recheck(self, file: File) -> datetime | None:
         """Return the time at which a missing document is requested again; None if it must be requested now."""
@@ -317,7 +352,11 @@ class EvidenceCollector:
                 by_file[file_key(file)] = FileEvidence(evidence=evidence, document=None)
                 if self.source.lifetimes is not None:
                     self._rechecks.put(file_key(file), self._clock() + self.source.lifetimes.absence)
-        return by_file | await self._evidence.verify(query, jobs, pointers)
+        verified = await self._evidence.verify(query, jobs, pointers)
+        checked_at = self._clock().timestamp()
+        for file, _ in jobs:
+            self._checked_at.put(file_key(file), checked_at)
+        return by_file | verified
 
     async def load_or_fetch_document(self, query: ProjectQuery, file: File) -> bytes | None:
         """Return the document of a file from the records, or else fetch it.
@@ -341,6 +380,13 @@ class EvidenceCollector:
             for each in loaded
             if each is not None
         ]
+
+    def select_unchecked(self, files: Iterable[File], since: float) -> list[File]:
+        """Return the files without those whose document was certainly fetched after `since`, in seconds since 1970.
+
+        The records say the same of further files (`load_pointers`).
+        """
+        return [file for file in files if (self._checked_at.get(file_key(file)) or 0.0) <= since]
 
     async def load_pointers(self, files: Sequence[File]) -> dict[FileKey, DocumentPointer]:
         """Return the pointers to recorded documents, by file. Files without a pointer are left out."""

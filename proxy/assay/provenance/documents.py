@@ -104,8 +104,13 @@ def require_sha256(file: File) -> Sha256:
 
 
 def file_key(file: File) -> FileKey:
-    """Return the file's key for evidence: its filename and digest."""
-    return file.filename, require_sha256(file)
+    """Return the file's key for evidence: its filename and digest.
+
+    Raises:
+        RuntimeError: the file has no digest (see `require_sha256`).
+    """
+    # Called many times for each file of a page.
+    return file.filename, file.sha256 or require_sha256(file)
 
 
 def hash_document(document: bytes) -> Sha256:

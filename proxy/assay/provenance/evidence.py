@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -47,6 +47,16 @@ _MAX_DEFERRED_WRITE_BYTES: Final = 4 * 2**20
 """Limit on the size of a batch's documents, in bytes. The records of a smaller batch are written in the background."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verified:
+    """Document that was verified, with its digest and the result."""
+
+    file: File
+    content: bytes
+    digest: Sha256
+    result: VerificationResult
+
+
 class EvidenceRecords:
     """Evidence of one source: loaded from records, or from a new verification."""
 
@@ -73,10 +83,10 @@ class EvidenceRecords:
         The evidence from earlier, replaced documents of the same file still counts, and is merged into the result.
         """
         wanted = {
-            (file_key(file), document): pointers[file_key(file)]
-            for file in files
-            if file_key(file) in pointers
-            for document in (pointers[file_key(file)].document, *pointers[file_key(file)].earlier)
+            (key, document): pointers[key]
+            for key in map(file_key, files)
+            if key in pointers
+            for document in (pointers[key].document, *pointers[key].earlier)
         }
         found = await self._load_evidence(index, list(wanted))
         file_evidence: dict[FileKey, FileEvidence] = {}
@@ -128,19 +138,24 @@ class EvidenceRecords:
         # If the trust roots were renewed meanwhile, it is unknown under which ones the documents were verified. The
         # evidence is then not recorded, and the documents are verified again next time.
         is_sure = roots == self._get_fingerprint(index.trust)
-        fresh = self._report(query, jobs, results)
-        records = self._make_records(jobs, results, pointers, roots if is_sure else None)
-        size = sum(len(document) for _, document in jobs)
+        self._report(query, jobs, results)
+        verified = [
+            _Verified(file=file, content=content, digest=hash_document(content), result=result)
+            for (file, content), result in zip(jobs, results, strict=True)
+        ]
+        records = self._make_records(verified, pointers, roots if is_sure else None)
+        size = sum(len(each.content) for each in verified)
         await (self._records.put_soon if size < _MAX_DEFERRED_WRITE_BYTES else self._records.put_many)(records)
+        fresh = {
+            file_key(each.file): FileEvidence(evidence=each.result.evidence, document=each.digest) for each in verified
+        }
         return {key: await self._merge_recorded(index, key, each, pointers) for key, each in fresh.items()}
 
     def _report(
         self, query: ProjectQuery, jobs: Sequence[tuple[File, bytes]], results: Sequence[VerificationResult]
-    ) -> dict[FileKey, FileEvidence]:
-        """Count the evidence of all jobs; log each forged document and rejected bundle; return the evidence by file."""
-        fresh: dict[FileKey, FileEvidence] = {}
-        for (file, document), (evidence, _) in zip(jobs, results, strict=True):
-            fresh[file_key(file)] = FileEvidence(evidence=evidence, document=hash_document(document))
+    ) -> None:
+        """Count the evidence of all jobs; log each forged document and rejected bundle."""
+        for (file, _), (evidence, _) in zip(jobs, results, strict=True):
             match evidence:
                 case Forged():
                     telemetry.security("forged", **self._describe_failure(query, file, evidence))
@@ -151,7 +166,6 @@ class EvidenceRecords:
                     pass
         for kind, count in Counter(type(result.evidence) for result in results).items():
             EVIDENCE_OUTCOMES.labels(kind.__name__.lower()).inc(count)
-        return fresh
 
     def _describe_failure(self, query: ProjectQuery, file: File, failure: Forged | Rejection) -> dict[str, str | None]:
         """Return the log fields of a failed check."""
@@ -167,30 +181,25 @@ class EvidenceRecords:
         }
 
     def _make_records(
-        self,
-        jobs: Sequence[tuple[File, bytes]],
-        results: Sequence[VerificationResult],
-        pointers: Mapping[FileKey, DocumentPointer],
-        roots: str | None,
+        self, verified: Sequence[_Verified], pointers: Mapping[FileKey, DocumentPointer], roots: str | None
     ) -> dict[str, bytes]:
         """Return the records to write: documents, pointers and, unless `roots` is None, evidence.
 
         Args:
-            jobs: pairs of a file and its document.
-            results: one for each job.
+            verified: the documents.
             pointers: the documents seen before, by file.
             roots: fingerprint of the trust roots under which the documents were verified; None if the trust roots were
                 renewed during the verification.
         """
         records: dict[str, bytes] = {}
         now = self._clock().timestamp()
-        for (file, document), (_, record) in zip(jobs, results, strict=True):
-            digest = hash_document(document)
-            records[document_key(digest)] = document
-            before = pointers.get(file_key(file)) or DocumentPointer(document=digest)
-            records[pointer_key(file, self._source)] = before.advance(digest, now).encode()
+        for each in verified:
+            key = file_key(each.file)
+            records[document_key(each.digest)] = each.content
+            before = pointers.get(key) or DocumentPointer(document=each.digest)
+            records[pointer_key(each.file, self._source)] = before.advance(each.digest, now).encode()
             if roots is not None:
-                records[self._evidence_key(file_key(file), digest, roots)] = record
+                records[self._evidence_key(key, each.digest, roots)] = each.result.record
         return records
 
     async def _merge_recorded(

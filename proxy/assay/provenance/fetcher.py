@@ -173,12 +173,13 @@ class DocumentFetcher:
         query, check = fetch_context.query, partial(_ensure_may_fetch, fetch_context, reservation)
 
         async def collect(file: File) -> FetchOutcome:
-            forged = recorded_evidence.get(file_key(file))
+            key = file_key(file)
+            forged = recorded_evidence.get(key)
             try:
                 if forged is not None:
                     document = await self._refetch_forged(query, file, forged, check)
                 else:
-                    document = await self.load_or_fetch(query, file, pointers.get(file_key(file)), check)
+                    document = await self.load_or_fetch(query, file, pointers.get(key), check)
             except _DeferredError:
                 return DEFERRED
             except _PostponedError:
@@ -190,7 +191,7 @@ class DocumentFetcher:
                 fetch_context.has_answered = True
                 return self._failures.record(file, error, fetch_context.now)
             # Forged evidence is kept without an answer too, and a recorded document is no answer.
-            fetch_context.has_answered |= forged is None and file_key(file) not in pointers
+            fetch_context.has_answered |= forged is None and key not in pointers
             self._failures.forget(file)
             reservation.add(len(document or b""))
             return document

@@ -70,14 +70,12 @@ class LocalCollector:
 
     def begin(self, _page: IndexPage, files: Sequence[File], _history: ProjectHistory) -> CollectionProgress:
         """Return the progress of a new collection. Files about which the source has no bundle are known at once."""
-        progress = CollectionProgress()
-        for file in files:
-            if self._source.is_absent(require_sha256(file)):
-                progress.by_file[file_key(file)] = FileEvidence(evidence=Unattested(), document=None)
-            else:
-                progress.first_tries.add(file_key(file))
-        progress.add_failures({})
-        return progress
+
+        def find_known(_key: FileKey, file: File) -> FileEvidence | None:
+            is_absent = self._source.is_absent(require_sha256(file))
+            return FileEvidence(evidence=Unattested(), document=None) if is_absent else None
+
+        return CollectionProgress.begin(files, find_known)
 
     async def collect(
         self, page: IndexPage, files: Sequence[File], history: ProjectHistory, progress: CollectionProgress
@@ -90,6 +88,11 @@ class LocalCollector:
         wanted = [file for file in files if file_key(file) not in progress.by_file]
         for start in range(0, len(wanted), _BATCH_SIZE):
             await self._collect_batch(page, wanted[start : start + _BATCH_SIZE], history, progress)
+
+    async def load_recorded(
+        self, _page: IndexPage, _files: Sequence[File], _history: ProjectHistory, _progress: CollectionProgress
+    ) -> None:
+        """Do nothing: another replica reads other directories."""
 
     async def load_documents(self, file: File, _history: ProjectHistory) -> list[SourceDocument]:
         """Return the document that the source has now about a file.

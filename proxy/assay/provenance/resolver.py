@@ -176,7 +176,7 @@ class ProvenanceResolver:
     @property
     def local_version(self) -> str:
         """Version of the contents of all local sources. Judged pages depend on it."""
-        return " ".join(source.version for source in self._local)
+        return " ".join([source.version for source in self._local]) if self._local else ""
 
     @property
     def collectors(self) -> tuple[EvidenceCollector, ...]:
@@ -228,6 +228,20 @@ class ProvenanceResolver:
             self._get_collector(name).collect(page, files, history, collected[name]) for name, files in wanted.items()
         )
         return Resolution(by_source={name: found.snapshot() for name, found in collected.items()})
+
+    async def load_recorded(
+        self,
+        page: IndexPage,
+        wanted: Mapping[str, Sequence[File]],
+        history: ProjectHistory,
+        progress: Mapping[str, CollectionProgress],
+    ) -> None:
+        """Add the recorded evidence to `progress`, which is the result of `begin`. Request nothing.
+
+        The arguments are those of `resolve`.
+        """
+        for name, files in wanted.items():
+            await self._get_collector(name).load_recorded(page, files, history, progress[name])
 
     async def find_bundles(
         self,

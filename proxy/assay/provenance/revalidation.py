@@ -82,13 +82,16 @@ class ProvenanceRevalidator:
         changed = 0
         about = {"index": query.index.name, "project": query.project, **describe_source(collector.source.name)}
         try:
+            last_check = self._clock().timestamp() - query.index.freshness.page.total_seconds()
+            # After the first view of a page, all of its documents have just been fetched.
+            files = collector.select_unchecked(files, last_check)
+            if not files:
+                return 0
             pointers = await collector.load_pointers(files)
-            now = self._clock().timestamp()
-            age = query.index.freshness.page.total_seconds()
             due = [
                 file
                 for file in files
-                if file_key(file) in pointers and now - pointers[file_key(file)].checked_at >= age
+                if file_key(file) in pointers and pointers[file_key(file)].checked_at <= last_check
             ]
             for file in sorted(due, key=lambda each: pointers[file_key(each)].checked_at)[:_MAX_DOCUMENTS_PER_RENEWAL]:
                 before = pointers[file_key(file)]

@@ -1,6 +1,8 @@
 """Provenance service of all views: evidence for judging pages, documents to serve, and revalidation.
 
 A background task collects the evidence about a project. All views share the task, and a project has only one at a time.
+If replicas share the storage, they take turns. Meanwhile, a replica that waits for its turn reads from the records the
+evidence that another one has found.
 A caller waits for the task only for a limited time, and only for documents that are requested for the first time. If
 the task takes longer, it publishes a notice every few seconds and at its end. Each notice causes the page to be judged
 again with the evidence found so far.
@@ -18,7 +20,7 @@ from assay.caching.background import cancel_and_wait
 from assay.errors import AssayError
 from assay.evidence import INDEX_SOURCE
 from assay.indexes import IndexSettings
-from assay.ports import IndexPage, Notice, Notices, ProjectHistory, ProjectKey
+from assay.ports import Flights, IndexPage, Notice, Notices, ProjectHistory, ProjectKey
 from assay.provenance.collector import CollectionProgress
 from assay.provenance.documents import file_key
 from assay.provenance.resolver import ProvenanceResolver, Resolution
@@ -30,6 +32,9 @@ _RETRY_WAIT_SECONDS = 1.0
 evidence or a failure."""
 _NOTICE_INTERVAL_SECONDS = 2.0
 """Seconds between two notices of a running collection. The notices let files be decided before the collection ends."""
+_MAX_TURNS = 15
+"""Number of times that a collection waits for its turn before it begins anyway. Each time, it waits as long as a flight
+does."""
 _MAX_PREFETCHED_DOCUMENTS = 200
 """Maximum number of withheld files whose documents are fetched in the background after a page is judged."""
 
@@ -44,6 +49,8 @@ class _Collection:
     history: ProjectHistory
     progress: Mapping[str, CollectionProgress]
     task: asyncio.Task[None] | None = None
+    is_waiting: bool = False
+    """True while another replica collects the evidence about the project."""
     is_left: bool = False
     """True if a caller has stopped waiting for the collection."""
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -56,7 +63,9 @@ class _Collection:
 
     def announce(self, notices: Notices) -> None:
         """Publish a notice that evidence was found, and wake the callers that wait for it."""
-        notices.publish(Notice(index=self.page.index.name, project=self.page.project.name))
+        # Evidence that another replica has recorded is no news for the others.
+        index, project = self.key
+        notices.publish(Notice(index=index, project=project, is_remote=self.is_waiting))
         self.news.set()
         self.news = asyncio.Event()
 
@@ -79,12 +88,30 @@ class _Collection:
 
 
 class ProvenanceService:
-    """Evidence and provenance documents for the gates of all views."""
+    """Evidence and provenance documents for the gates of all views.
 
-    def __init__(self, *, resolver: ProvenanceResolver, revalidator: ProvenanceRevalidator, notices: Notices) -> None:
+    Args:
+        resolver: finds the evidence.
+        revalidator: checks in the background if documents were replaced.
+        notices: tells the gates that more evidence is known.
+        flights: let replicas take turns.
+        notice_interval_seconds: time between two notices of a running collection, in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolver: ProvenanceResolver,
+        revalidator: ProvenanceRevalidator,
+        notices: Notices,
+        flights: Flights,
+        notice_interval_seconds: float = _NOTICE_INTERVAL_SECONDS,
+    ) -> None:
         self.resolver = resolver
         self.revalidator = revalidator
         self._notices = notices
+        self._flights = flights
+        self._notice_interval_seconds = notice_interval_seconds
         self._collections: dict[ProjectKey, _Collection] = {}
 
     async def resolve(
@@ -163,13 +190,15 @@ class ProvenanceService:
 
     async def _collect(self, collection: _Collection) -> None:
         """Collect evidence. If a caller has stopped waiting, publish notices during the collection and at its end."""
-        work = asyncio.create_task(
-            self.resolver.resolve(collection.page, collection.wanted, collection.history, collection.progress)
-        )
+        work = asyncio.create_task(self._collect_in_turn(collection))
         published = 0
         try:
             while not work.done():
-                await asyncio.wait((work,), timeout=_NOTICE_INTERVAL_SECONDS)
+                await asyncio.wait((work,), timeout=self._notice_interval_seconds)
+                if collection.is_waiting:
+                    await self.resolver.load_recorded(
+                        collection.page, collection.wanted, collection.history, collection.progress
+                    )
                 known = sum(len(found.by_file) for found in collection.progress.values())
                 if collection.is_left and known > published and not work.done():
                     published = known
@@ -180,6 +209,22 @@ class ProvenanceService:
             del self._collections[collection.key]
             if collection.is_left:
                 collection.announce(self._notices)
+
+    async def _collect_in_turn(self, collection: _Collection) -> None:
+        """Collect the evidence when no other replica does."""
+        index, project = collection.key
+        collection.is_waiting = True
+        try:
+            for turn in range(1, _MAX_TURNS + 1):
+                async with self._flights.flight(f"documents:{index}:{project}", _never_done) as flight:
+                    if flight.first or turn == _MAX_TURNS:
+                        collection.is_waiting = False
+                        await self.resolver.resolve(
+                            collection.page, collection.wanted, collection.history, collection.progress
+                        )
+                        return
+        finally:
+            collection.is_waiting = False
 
     async def wait_for_news(self, page: IndexPage, timeout_seconds: float) -> bool:
         """Wait until more evidence about a page is known; return whether it is known before the timeout.
@@ -230,6 +275,11 @@ class ProvenanceService:
     async def close(self) -> None:
         """Cancel the running collections."""
         await cancel_and_wait([each.task for each in self._collections.values() if each.task is not None])
+
+
+async def _never_done() -> bool:
+    """Return False, because the records show what another replica has found."""
+    return False
 
 
 async def _wait_until_settled(collection: _Collection) -> None:

@@ -32,6 +32,14 @@ _PRIVATE = 12_000
 """Maximum private memory of an idle worker in kB; a worker that shares no memory has about 33,000 kB."""
 _MANY = 200
 """Number of documents: enough for three workers, each of which gets up to 60 ahead of time."""
+_NOTED = """
+import os
+prepared = []
+def prepare():
+    prepared.append(os.getpid())
+def main():
+    os.write(1, f"{prepared} {os.getpid()}\\n".encode())
+"""
 _DIES = "raise SystemExit(3)"
 _NO_FORK = "def refused():\n    raise OSError(11, 'no more processes')\nos.fork = refused"
 _NO_PIDFD = "del os.pidfd_open"
@@ -78,6 +86,17 @@ async def test_they_share_the_memory_of_what_they_loaded(three: VerifierPool, si
         private = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_Dirty:"))
         assert private < _PRIVATE, rollup
     assert_findings(await three.verify(make_jobs(sigstore, 64)), 64)
+
+
+async def test_a_module_is_prepared_once_before_the_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "noted.py").write_text(_NOTED)
+    monkeypatch.syspath_prepend(tmp_path)
+    running = await processes.spawn_processes("noted", (), 2)
+    pids = [await each.pid() for each in running]
+    lines = [(await each.stdout.readline()).decode() for each in running]
+    for each in running:
+        await each.stop(1.0)
+    assert lines == [f"[{pids[0]}] {pid}\n" for pid in pids]
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])

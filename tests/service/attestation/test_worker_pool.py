@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from assay.attestation.pool import processes
-from assay.attestation.pool.pool import VerifierPool, default_worker_count
+from assay.attestation.pool.pool import _UNNEEDED_MODULES, VerifierPool, default_worker_count
 from assay.errors import VerificationUnavailableError
 from assay.evidence import Forged
 from tests.paths import ROOT
@@ -215,6 +215,19 @@ async def test_a_worker_has_not_loaded_what_it_never_needs(one_worker: VerifierP
     assert [name for name in ("charset_normalizer", "zstd") if name in maps] == []
 
 
+@pytest.mark.parametrize(("blocked", "found"), [(_UNNEEDED_MODULES, []), ((), ["asn1crypto", "pkcs11"])])
+def test_a_worker_imports_no_library_for_keys_in_hardware(
+    tmp_path: Path, blocked: tuple[str, ...], found: list[str]
+) -> None:
+    (tmp_path / "probe.py").write_text(
+        "import sys\nimport assay.attestation.pool.worker\n"
+        "def main():\n    print([name for name in ('asn1crypto', 'pkcs11') if sys.modules.get(name)])\n"
+    )
+    command = [sys.executable, "-P", str(processes.BOOTSTRAP_FILE), str(os.getpid()), "probe", ",".join(blocked), ""]
+    ran = subprocess.run([*command, str(tmp_path), *sys.path], capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.stdout, ran.stderr) == (f"{found}\n", "")
+
+
 async def test_a_worker_ignores_the_terminals_interrupt(one_worker: VerifierPool, sigstore: PrivateSigstore) -> None:
     assert_findings(await one_worker.verify(make_jobs(sigstore, 4)), 4)
     running = await list_worker_pids(one_worker)
@@ -278,6 +291,7 @@ _LIGHT = """
 import sys
 import assay.attestation.codec, assay.cli.commands.serve
 heavy = {"sigstore", "pypi_attestations", "cryptography", "tuf", "multiprocessing"} & set(sys.modules)
+heavy |= {"tarfile", "packaging.metadata"} & set(sys.modules)  # only for uploads
 assert not heavy, heavy
 """
 

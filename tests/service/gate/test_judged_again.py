@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from assay.attestation.pool.pool import VerifierPool
+from assay.files.failed_metadata import _Failures
 from assay.indexes import IndexSettings
 from assay.policy.language.document import load_policy
-from assay.ports import ProjectHistory
+from assay.ports import EVERYTHING, Notice, NoticeTopic, ProjectHistory
 from assay.provenance.resolver import ProvenanceResolver
 from assay.simple.model import NormalizedName
 from tests.world.advisories.snapshots import make_snapshot, malware
@@ -37,9 +40,8 @@ def change_wheels(proxy: RunningProxy, _monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def change_metadata(proxy: RunningProxy, _monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = proxy.assembly.gate
-    page = next(iter(gate.list_cached_pages())).page
-    gate.resources.files.failed_metadata.record(page.index, FOO, page.project.files[0])
+    failures = proxy.assembly.gate.resources.files.failed_metadata
+    failures._raise_version(("test", FOO), _Failures())
 
 
 def change_evidence(_proxy: RunningProxy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,3 +101,42 @@ async def test_a_renewed_page_is_judged_again_if_the_ledger_has_changed(
         again = await gate.get_page(FOO)
         assert (again.listing is judged.listing) is (version == 0)
         assert again.dependencies["ledger"] == version
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_kept"),
+    [
+        ({}, False),
+        ({"version": 7}, False),
+        ({"version": 0}, True),
+        ({"topic": NoticeTopic.WHEELS}, True),
+        ({"project": NormalizedName("other")}, True),
+        ({"index": None, "project": None, "topic": None}, False),
+    ],
+)
+async def test_a_notice_discards_the_pages_that_it_names_unless_they_are_known_to_be_current(
+    tmp_path: Path, changes: dict[str, Any], *, is_kept: bool
+) -> None:
+    async with Index() as index:
+        index.add(wheel("foo", "1.0"))
+        async with run_test_proxy(index, tmp_path) as proxy:
+            await proxy.fetch_page("foo")
+            gate = proxy.assembly.gate
+            (judged,) = gate.list_cached_pages()
+            assert judged.dependencies["ledger"] == 0, "a version that the notice can name"
+            gate.handle_notice(replace(Notice(index="test", project=FOO, is_remote=True), **changes))
+            assert gate.list_cached_pages() == ((judged,) if is_kept else ())
+
+
+async def test_a_notice_of_everything_also_discards_a_page_that_is_being_judged(tmp_path: Path) -> None:
+    async with Index() as index:
+        index.add(wheel("foo", "1.0"))
+        async with run_test_proxy(index, tmp_path) as proxy:
+            gate = proxy.assembly.gate
+            stall = index.stall(index.page_path("foo"))
+            page = asyncio.create_task(proxy.fetch_page("foo"))
+            await stall.reached.wait()
+            gate.handle_notice(EVERYTHING)
+            stall.release.set()
+            assert (await page)["files"]
+            assert gate.list_cached_pages() == ()

@@ -14,6 +14,8 @@ import pytest
 
 from assay.assembly import Tuning
 from assay.errors import ConfigurationError
+from assay.provenance.sources.files import FilesSource
+from assay.provenance.sources.settings import FilesSourceSettings
 from tests.world.index.distributions import BuiltDistribution, wheel
 from tests.world.index.fake_index import Index
 from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
@@ -47,13 +49,16 @@ async def run_proxy(index: Index, reviews: Path, policy: str = POLICY) -> AsyncI
 
 
 @asynccontextmanager
-async def seen(proxy: RunningProxy) -> AsyncIterator[None]:
-    """Wait at the end until the proxy has seen the changes that were made in the context."""
+async def seen(proxy: RunningProxy, reviews: Path) -> AsyncIterator[None]:
+    """Wait at the end until the proxy has seen all changes that were made in the context."""
     resolver = proxy.assembly.gate.resources.provenance.resolver
     before = resolver.local_version
     yield
+    expected = FilesSource(FilesSourceSettings(name="reviews", kind="files", path=reviews))
+    await expected.refresh()
+    assert expected.version != before
     async with asyncio.timeout(10):
-        while resolver.local_version == before:  # noqa: ASYNC110 - the source reports no event
+        while resolver.local_version != expected.version:  # noqa: ASYNC110 - the source reports no event
             await asyncio.sleep(0.005)
 
 
@@ -83,7 +88,7 @@ async def test_a_bundle_approves_its_file_while_it_is_in_the_directory(reviews: 
             assert await proxy.fetch_withheld("widget") == {second.filename: ["unattested"]}
             page = await proxy.fetch_page("widget")
             assert "reviews" in page["_withheld"][0]["reasons"][0]["message"]
-            async with seen(proxy):
+            async with seen(proxy, reviews):
                 place.unlink()
                 write(reviews / form.format(second.sha256), bundle(second))
             assert await proxy.fetch_listed("widget") == {second.filename}
@@ -105,7 +110,7 @@ async def test_a_line_that_does_not_count_does_not_affect_the_others(
             events = [record.getMessage() for record in caplog.records]
             assert events.count("evidence-file-invalid") == 1
             assert events.count("bundle-rejected") == 2, "another digest, and no bundle at all"
-            async with seen(proxy):
+            async with seen(proxy, reviews):
                 write(reviews / f"{built.sha256}.jsonl", f"{{broken\n\n{other}\n[]\n")
             assert await proxy.fetch_withheld("widget") == {built.filename: ["unattested"]}
 
@@ -117,7 +122,7 @@ async def test_a_file_without_publisher_proof_in_the_directory_is_withheld(revie
         write(reviews / f"{built.sha256}.jsonl", bundle(built, GitHub(repository="evil/widget")))
         async with run_proxy(index, reviews) as proxy:
             assert await proxy.fetch_withheld("widget") == {built.filename: ["publisher"]}
-            async with seen(proxy):
+            async with seen(proxy, reviews):
                 write(reviews / f"{built.sha256}" / "good.json", bundle(built))
             assert await proxy.fetch_listed("widget") == {built.filename}
 
@@ -131,12 +136,12 @@ async def test_a_directory_that_cannot_be_read_affects_only_the_files_that_need_
         needing = index.add(foreign, upload_time=SIGNING_TIME)
         write(reviews / f"{foreign.sha256}.jsonl", bundle(foreign))
         async with run_proxy(index, reviews) as proxy:
-            async with seen(proxy):
+            async with seen(proxy, reviews):
                 os.rename(reviews, reviews.parent / "away")  # noqa: PTH104 - atomic, like an unmount
             assert (await proxy.get(proxy.files_path(listed))).status == 200
             answer = await proxy.get(proxy.files_path(needing))
             assert (answer.status, b"reviews" in answer.body) == (424, True)
-            async with seen(proxy):
+            async with seen(proxy, reviews):
                 os.rename(reviews.parent / "away", reviews)  # noqa: PTH104
             assert (await proxy.get(proxy.files_path(needing))).status == 200
 
@@ -164,7 +169,7 @@ async def test_what_cannot_be_read_about_one_file_affects_that_file_alone(review
         async with run_proxy(index, reviews) as proxy:
             statuses = [(await proxy.get(proxy.files_path(each))).status for each in listed]
             assert statuses == [200, 424], "the unreadable bundle could say otherwise"
-            async with seen(proxy):
+            async with seen(proxy, reviews):
                 place.rmdir() if fault == "directory" else place.unlink()
             assert (await proxy.get(proxy.files_path(listed[1]))).status == 200
 

@@ -110,7 +110,7 @@ async def test_the_bundles_of_all_sources_are_listed_and_sigstore_accepts_them(r
             assert not is_accepted(forged, WIDGET)
             provenance = await proxy.get(listed.provenance_path)
             assert provenance.body == SIGSTORE.provenance(WIDGET.filename, WIDGET.sha256, ACME)
-            async with seen(proxy):
+            async with seen(proxy, reviews):
                 write(reviews / f"{WIDGET.sha256}.jsonl", lines[2])
             assert len((await proxy.get(path(WIDGET.sha256))).json()) == 3, "a removed bundle is gone"
 
@@ -172,11 +172,11 @@ async def test_a_source_that_fails_is_said_instead_of_a_shorter_list(reviews: Pa
             index, reviews.parent, policy=REQUIRED, configuration=configuration, tuning=FAST
         ) as proxy:
             assert len((await proxy.get(path(WIDGET.sha256))).json()) == 2
-            async with seen(proxy):
+            async with seen(proxy, reviews):
                 reviews.rename(reviews.parent / "away")  # noqa: ASYNC240 - atomic, like an unmount
             answer = await proxy.get(path(WIDGET.sha256))
             assert (answer.status, b"reviews" in answer.body) == (503, True)
-            async with seen(proxy):
+            async with seen(proxy, reviews):
                 (reviews.parent / "away").rename(reviews)
             assert (await proxy.get(path(WIDGET.sha256))).status == 200
 

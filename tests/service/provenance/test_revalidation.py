@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from assay.simple.model import NormalizedName
+from assay.provenance.collector import EvidenceCollector
+from assay.provenance.documents import DocumentPointer, FileKey
+from assay.simple.model import File, NormalizedName
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index, ListedFile
 from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
@@ -96,6 +99,27 @@ async def test_a_forged_replacement_withholds_and_a_good_one_afterwards_is_appro
         listed.provenance = good
         await renewed(proxy)
         assert await proxy.fetch_listed("foo") == {listed.built.filename}
+
+
+async def test_documents_are_looked_up_for_revalidation_only_if_they_were_not_just_fetched(
+    tmp_path: Path, sigstore: PrivateSigstore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up = list[str]()
+    load = EvidenceCollector.load_pointers
+
+    async def note(collector: EvidenceCollector, files: Sequence[File]) -> dict[FileKey, DocumentPointer]:
+        looked_up.extend(file.filename for file in files)
+        return await load(collector, files)
+
+    monkeypatch.setattr(EvidenceCollector, "load_pointers", note)
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=policy("acme/foo"), sigstore=sigstore) as proxy:
+        listed = add(index, sigstore)
+        assert await proxy.fetch_listed("foo") == {listed.built.filename}
+        await proxy.assembly.gate.resources.provenance.revalidator.wait_until_idle()
+        assert not looked_up
+        await renewed(proxy)
+        assert looked_up == [listed.built.filename]
+        assert index.count(listed.provenance_path) == 2
 
 
 async def test_what_an_index_withdraws_still_counts_and_what_is_unchanged_is_not_verified_again(

@@ -64,7 +64,12 @@ def sources(index_says: bytes | Exception, reviews_say: bytes | Exception) -> tu
 async def judge(
     *made: ScriptedSource, ledger: RememberedChanges | None = None, files: Sequence[File] = (REVIEWED, PLAIN)
 ) -> JudgedPage:
-    service = ProvenanceService(resolver=make_resolver(*made), revalidator=cast("Any", None), notices=cast("Any", None))
+    service = ProvenanceService(
+        resolver=make_resolver(*made),
+        revalidator=cast("Any", None),
+        notices=cast("Any", None),
+        flights=ProcessFlights(),
+    )
     judging = PageJudge(
         view="default",
         provenance=service,
@@ -205,7 +210,10 @@ async def test_many_views_that_each_establish_a_publisher_at_once_are_all_served
     source.answers = {file.filename: f"by octo/v{number}".encode() for number, file in enumerate(files)}
     ledger, flights = SharedLedger(), ProcessFlights()
     service = ProvenanceService(
-        resolver=make_resolver(source), revalidator=cast("Any", None), notices=cast("Any", None)
+        resolver=make_resolver(source),
+        revalidator=cast("Any", None),
+        notices=cast("Any", None),
+        flights=ProcessFlights(),
     )
     judges = [
         PageJudge(

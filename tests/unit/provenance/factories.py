@@ -36,9 +36,14 @@ FORGED = Forged(step="signature", expected="a good one", found="another")
 
 
 class MemoryRecords:
-    """Record store in memory without eviction."""
+    """Record store in memory without eviction.
 
-    def __init__(self) -> None:
+    Args:
+        is_shared: True if the test reads and writes the records from several caches, like replicas do.
+    """
+
+    def __init__(self, *, is_shared: bool = False) -> None:
+        self.is_shared = is_shared
         self.items: dict[str, bytes] = {}
 
     async def get(self, key: str) -> bytes | None:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from assay.caching.notices import LocalNotices
 from assay.errors import UpstreamUnavailableError
 from assay.evidence import INDEX_SOURCE, Attested
 from assay.ports import ProjectHistory
@@ -16,7 +17,6 @@ from assay.provenance.documents import file_key
 from assay.provenance.resolver import ProvenanceResolver
 from assay.provenance.revalidation import ProvenanceRevalidator
 from assay.simple.model import NormalizedName
-from assay.store.directory import LocalNotices
 from tests.unit.policy.factories import NOW, a_file
 from tests.unit.provenance.factories import INDEX, ScriptedSource, index_source, make_page, make_resolver
 from tests.unit.provenance.test_resolver import signers
@@ -32,7 +32,7 @@ def make_revalidator(
 ) -> tuple[ProvenanceRevalidator, list[str]]:
     """Return a revalidator, and the list of projects for which it published a notice."""
     notices, replaced = LocalNotices(), list[str]()
-    notices.subscribe(lambda notice: replaced.append(notice.project))
+    notices.subscribe(lambda notice: replaced.append(str(notice.project)))
     return ProvenanceRevalidator(provenance_resolver=resolver, notices=notices, clock=clock), replaced
 
 

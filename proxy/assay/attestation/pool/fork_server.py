@@ -25,6 +25,8 @@ PID_BYTES = 4
 def run_module(owner_pid: int, module: str, sibling_pipes: Sequence[tuple[int, int]] = ()) -> None:
     """Run the function `main` of a module, in this process and in one forked sibling for each pair of pipes.
 
+    If the module has a function `prepare`, it runs once, before the fork.
+
     Args:
         owner_pid: process id of the owner. When the owner ends, this process and its siblings exit.
         module: name of the module.
@@ -33,14 +35,16 @@ def run_module(owner_pid: int, module: str, sibling_pipes: Sequence[tuple[int, i
     # A terminal sends SIGINT to the whole process group, but only the owner decides when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watched = _open_owner_pidfd(owner_pid)
-    main = importlib.import_module(module).main
+    loaded = importlib.import_module(module)
+    if hasattr(loaded, "prepare"):
+        loaded.prepare()
     gc.collect()
     # Imported objects live until the process ends. Frozen, they are not scanned by each garbage collection (8 % of the
     # work), and a collection does not write to memory that is shared with siblings, which would copy it.
     gc.freeze()
     _fork_siblings(sibling_pipes)
     threading.Thread(target=_exit_with_owner, args=(owner_pid, watched), daemon=True, name="watch").start()
-    main()
+    loaded.main()
 
 
 def has_pidfd() -> bool:

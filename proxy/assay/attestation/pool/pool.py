@@ -45,8 +45,12 @@ _RESTART_DELAY_SECONDS: Final = 0.5
 """Pause in seconds after two workers died while verifying a batch. Without the pause, a broken installation would
 restart workers in a tight loop."""
 _WORKER_MODULE: Final = "assay.attestation.pool.worker"
-_UNNEEDED_MODULES: Final = ("chardet", "charset_normalizer", "backports.zstd", "compression.zstd")
-"""Modules that decode HTTP responses. Workers do not need them, and they would take 3.6 MB of memory in each worker."""
+_UNNEEDED_MODULES: Final = (
+    *("chardet", "charset_normalizer", "backports.zstd", "compression.zstd"),
+    *("pkcs11", "asn1crypto"),
+)
+"""Modules that workers do not need, but libraries import if they are installed. The first ones decode HTTP responses,
+and would take 3.6 MB of memory in each worker. The others sign with keys in hardware, and would take 2.7 MB in all."""
 _CLOSING_REASON: Final = "verification has stopped, because Assay is shutting down"
 
 
@@ -167,11 +171,6 @@ class VerifierPool:
     def roots_digest(self) -> str:
         """Digest of all trust roots together. It changes if any trust root changes."""
         return self._roots.digest
-
-    @property
-    def worker_count(self) -> int:
-        """Number of worker processes; 0 if a thread verifies."""
-        return self._worker_count
 
     @property
     def queued_batches(self) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from binascii import a2b_base64
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -127,7 +128,7 @@ def _check_inclusion_proof(proof: dict[str, Any], canonical_body: bytes, log_ind
     listed: list[Any] = get_member(proof, "hashes", list, "inclusion proof")
     if len(listed) > strict_json.MAX_PROOF_HASHES:
         raise CheckFailed("inclusion proof", f"at most {strict_json.MAX_PROOF_HASHES} hashes", f"{len(listed)} hashes")
-    path = [_read_hash({"hashes": one}, "hashes") for one in listed]
+    path = _read_path(listed)
     root = _read_hash(proof, "rootHash")
     envelope: str = get_member(get_member(proof, "checkpoint", dict, "checkpoint"), "envelope", str, "checkpoint")
     checkpoint = read_checkpoint(envelope)
@@ -142,6 +143,21 @@ def _check_inclusion_proof(proof: dict[str, Any], canonical_body: bytes, log_ind
         )
         raise CheckFailed("inclusion proof", f"a proof that leads from the log entry to root hash {root.hex()}", found)
     return checkpoint
+
+
+def _read_path(listed: list[Any]) -> list[bytes]:
+    """Return the hashes of an inclusion proof.
+
+    Raises:
+        CheckFailed: an item is not 32 bytes in base64.
+    """
+    try:
+        path = [a2b_base64(one, strict_mode=True) for one in listed]
+    except (TypeError, ValueError):
+        path = []
+    if len(path) == len(listed) and all(len(one) == _HASH_BYTES for one in path):
+        return path
+    return [_read_hash({"hashes": one}, "hashes") for one in listed]  # says which item is malformed, and how
 
 
 def _read_hash(json_object: dict[str, Any], key: str) -> bytes:

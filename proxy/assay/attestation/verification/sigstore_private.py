@@ -119,7 +119,7 @@ def is_signed_by(log: Keyring, log_id: bytes, signature: bytes, content: bytes) 
 def require_known_version() -> None:
     """Check that the private names of the installed sigstore behave like those of version 4.5.1.
 
-    The check runs once in each process that loads keys and takes 2 ms.
+    The check takes 5 ms and runs once in each process that loads keys; for workers, once before they are forked.
 
     Raises:
         PrivateApiChangedError: a private name is missing or behaves differently. The message states the name.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import errno
 import hashlib
 import json
 import os
@@ -171,18 +172,29 @@ def _scan_subdirectory(directory: os.DirEntry[str], paths: list[Path], state: li
                 if len(state) > _MAX_FILES:
                     return
     except OSError as error:
+        if _was_removed(error, directory):
+            return
         state.append(f"{directory.path} {error.errno}")
         paths.append(Path(directory.path))
 
 
 def _add(path: Path, entry: os.DirEntry[str], paths: list[Path], state: list[str]) -> None:
-    """Add a file. If it is a broken link, or was removed just now, reading it fails later."""
+    """Add a file. If it is a broken link, reading it fails later. A file that was removed just now is not added."""
     try:
         status = entry.stat()
         state.append(f"{path} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_size} {status.st_ino}")
     except OSError as error:
+        if _was_removed(error, entry):
+            return
         state.append(f"{path} {error.errno}")
     paths.append(path)
+
+
+def _was_removed(error: OSError, entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry was removed after its directory was listed, and the directory is still at its path."""
+    if error.errno != errno.ENOENT or entry.is_symlink():
+        return False
+    return os.path.isdir(os.path.dirname(entry.path))  # noqa: PTH112, PTH120 - no Path for each of 100,000 files
 
 
 def _read_bundles(paths: tuple[Path, ...]) -> tuple[list[bytes], list[str]]:

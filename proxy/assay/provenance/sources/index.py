@@ -68,7 +68,9 @@ class IndexSource:
         url = find_provenance_url(index, query.project, file)
         if url is None:
             return None
-        slots = self._request_slots.setdefault(index.name, asyncio.Semaphore(_MAX_REQUESTS_PER_INDEX))
+        slots = self._request_slots.get(index.name)
+        if slots is None:
+            slots = self._request_slots[index.name] = asyncio.Semaphore(_MAX_REQUESTS_PER_INDEX)
         async with slots:
             ensure_may_fetch()
             answer = await self._upstream.get_index(index).fetch_provenance(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.assembly import get_known_names
+from assay.assembly.inputs import get_known_names
 from assay.provenance.sources.settings import FilesSourceSettings, GitHubSourceSettings
 from tests.unit.config_text import load, refusal
 
