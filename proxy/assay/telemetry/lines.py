@@ -22,7 +22,7 @@ _FLUSH_THRESHOLD_CHARS = 64 * 1024
 _FLUSH_DELAY_SECONDS = 0.25
 """Maximum time in seconds that a line stays in the buffer."""
 
-_encode_json_string = json.encoder.encode_basestring_ascii
+encode_json_string = json.encoder.encode_basestring_ascii
 
 
 class JsonFormatter(logging.Formatter):
@@ -31,7 +31,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the JSON object for a log record."""
         line = {
-            "time": _format_instant(record.created),
+            "time": format_instant(record.created),
             "level": "security" if record.name == SECURITY_LOGGER else record.levelname.lower(),
             "event": record.getMessage(),
             **getattr(record, "fields", {}),
@@ -89,20 +89,21 @@ class RequestEvent(NamedTuple):
         Args:
             created: Unix time of the event, in seconds.
         """
-        whose = "" if self.view is None else f'"view": {_encode_json_string(self.view)}, '
-        status = self.status if type(self.status) is int else _encode_json_string(str(self.status))
-        client = "null" if self.client is None else _encode_json_string(self.client)
-        user = "" if self.user is None else f', "user": {_encode_json_string(self.user)}'
+        whose = "" if self.view is None else f'"view": {encode_json_string(self.view)}, '
+        status = self.status if type(self.status) is int else encode_json_string(str(self.status))
+        client = "null" if self.client is None else encode_json_string(self.client)
+        user = "" if self.user is None else f', "user": {encode_json_string(self.user)}'
         return (
-            f'{{"time": "{_format_instant(created)}", "level": "info", "event": "request", '
+            f'{{"time": "{format_instant(created)}", "level": "info", "event": "request", '
             f'"request": "{self.request}", '
-            f'{whose}"method": {_encode_json_string(self.method)}, "path": {_encode_json_string(self.path)}, '
+            f'{whose}"method": {encode_json_string(self.method)}, "path": {encode_json_string(self.path)}, '
             f'"status": {status}, "ms": {self.ms}, '
             f'"client": {client}{user}}}'
         )
 
 
-def _format_instant(created: float) -> str:
+def format_instant(created: float) -> str:
+    """Return a Unix time in seconds as ISO 8601 in UTC, with milliseconds."""
     return _format_milliseconds(int(created * 1000))
 
 

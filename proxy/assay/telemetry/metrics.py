@@ -17,11 +17,13 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 
 from assay.caching.background import BackgroundTasks
+from assay.telemetry.build import get_revision, get_version
 from assay.telemetry.requests import RequestsCollector
 
 REGISTRY: Final = CollectorRegistry()
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 _DURATION_BUCKETS_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_STORAGE_BUCKETS_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _DELAY_BUCKETS_SECONDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _LOOP_DELAY_INTERVAL_SECONDS: Final = 0.25
 """Time between two measurements of the event-loop lag, in seconds."""
@@ -66,6 +68,8 @@ class _EventCounter(Counter):
         return super().collect()
 
 
+BUILD_INFO = _gauge("build_info", "Always 1, for the version and the revision of this build", "version", "revision")
+BUILD_INFO.labels(get_version(), get_revision() or "unknown").set(1)
 REQUESTS: Final = RequestsCollector(_DURATION_BUCKETS_SECONDS)
 REGISTRY.register(REQUESTS)
 CONNECTIONS = _gauge("connections", "Open client connections")
@@ -106,7 +110,7 @@ SECURITY_EVENTS = _counter("security_events", "Security events by name", "event"
 STORED_BYTES = _gauge("stored_bytes", "Bytes in the cache", "kind")
 STORED_LIMIT_BYTES = _gauge("stored_limit_bytes", "Size limit of the cache", "kind")
 SCRUBBED_BLOBS = _counter("scrubbed_blobs", "Blobs read by the background verification, by result", "result")
-STORED_COUNT = _gauge("stored_items", "Blobs and records in the cache", "kind")
+STORED_ITEMS = _gauge("stored_items", "Blobs and records in the cache", "kind")
 TRUST_ROOT_AGE = _gauge("trust_root_age_seconds", "Time since a trust root was last confirmed to be current", "root")
 POLICY_SINCE = _gauge("policy_loaded_timestamp_seconds", "Unix time at which the active policy was loaded", "view")
 POLICY_REFUSED = _gauge(
@@ -128,6 +132,28 @@ ADVISORY_REFRESHES = _counter(
     "advisory_refreshes", "Refreshes of feeds: changed, unchanged, refused or failed", "feed", "result"
 )
 VERIFICATION_QUEUE = _gauge("verification_queue", "Batches of provenance documents waiting for a worker")
+
+# Storage that replicas share ([storage.shared]). Without it, only SOURCES and FLIGHTS count, with the sources tier and
+# index and the roles first and follower.
+LEDGER_SECONDS = _histogram(
+    "ledger_seconds", "Duration of operations on the shared ledger", "operation", buckets=_STORAGE_BUCKETS_SECONDS
+)
+LEDGER_CONFLICTS = _counter(
+    "ledger_conflicts", "Changes of the ledger that were judged again because another replica had changed the project"
+)
+OBJECTS_SECONDS = _histogram(
+    "objects_seconds",
+    "Duration of operations on the object storage; of reads, until the first byte",
+    "operation",
+    buckets=_STORAGE_BUCKETS_SECONDS,
+)
+SOURCES = _counter("sources", "Files by the source of their bytes: tier, objects, peer or index", "source")
+FLIGHTS = _counter(
+    "flights",
+    "Work that replicas do once: first (does it), follower (waits for another) or alone (could not coordinate)",
+    "role",
+)
+DEGRADED = _gauge("degraded", "1 while an engine of the shared storage is away: ledger or objects", "what")
 
 AUDIT_ENTRIES = _gauge("audit_entries", "Sequence number of the last audit entry")
 AUDIT_HEAD = _gauge("audit_head", "First 48 bits of the hash of the last audit entry, as an integer")

@@ -7,7 +7,7 @@ This is the only module that uses OpenTelemetry, an optional extra. It imports O
 While tracing is off, a span costs one check of a global variable.
 
 Spans contain routes, configured hosts, projects, digests and counts. They never contain a path, a query, a header, a
-client's address or an error message. Requests to indexes do not carry the trace context.
+client's address or an error message. Only requests to other replicas carry the trace context; those to indexes do not.
 """
 
 from __future__ import annotations
@@ -189,11 +189,25 @@ def _start_otel_span(
 def _extract_context(traceparent: str) -> Context:
     """Parse a ``traceparent`` header (W3C Trace Context, section 3.2). A malformed header is ignored.
 
-    ``tracestate`` is not parsed, because Assay sends the trace context to no other server.
+    ``tracestate`` is not parsed, because Assay sends it to no other server.
     """
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
 
     return TraceContextTextMapPropagator().extract({"traceparent": traceparent})
+
+
+def format_traceparent() -> str | None:
+    """Return the current span as a ``traceparent`` header (W3C Trace Context, section 3.2) for another replica.
+
+    Return None if tracing is off or no span is current.
+    """
+    if _tracer is None:
+        return None
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+
+    carrier: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(carrier)
+    return carrier.get("traceparent")
 
 
 def _build_attributes(attributes: Mapping[str, str | int | None]) -> dict[str, str | int]:

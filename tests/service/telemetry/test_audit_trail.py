@@ -14,6 +14,7 @@ import pytest
 
 from assay.cli import run
 from assay.config import Configuration
+from assay.policy_reload import PolicyWatch
 from assay.telemetry.audit_chain import read_trail, verify_trail
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
@@ -141,7 +142,7 @@ def stop_writing(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("assay.telemetry.audit_trail._TrailFile._write", full)
+    monkeypatch.setattr("assay.telemetry.audit_file.TrailFile._write", full)
 
 
 async def test_refuse_serves_nothing_that_is_not_recorded_and_is_not_ready(
@@ -265,3 +266,30 @@ async def test_however_the_command_ends_what_was_served_is_in_the_trail(
     assert {line["request"] for line in proxy.log if line["event"] == "request"} <= {
         entry["request"] for entry in found
     }
+
+
+async def test_the_entries_of_one_file_state_the_method_and_the_policy_of_each_request(tmp_path: Path) -> None:
+    renamed = POLICY.replace("everything else", "all others")
+    (tmp_path / "policy.toml").write_text(POLICY)
+    async with Index() as index:
+        chosen = with_trail(index, tmp_path)
+        async with run_test_proxy(index, tmp_path, policy=POLICY, configuration=chosen) as proxy:
+            listed = index.add(wheel("foo", "1.0"))
+            path, gate = proxy.files_path(listed), proxy.assembly.gate
+            watch = PolicyWatch(tmp_path / "policy.toml", gate, settle_seconds=0)
+            digests = [gate.policy.digest]
+            for method in ("GET", "HEAD", "GET", "GET"):
+                assert (await proxy.request(method, path)).status == 200
+            (tmp_path / "policy.toml").write_text(renamed)
+            assert await watch.reload_if_changed()
+            digests.append(gate.policy.digest)
+            assert (await proxy.get(path)).status == 200
+            assert (await proxy.get(f"{path}.metadata")).status == 200
+    found = [(entry["method"], entry["route"], entry["rule"], entry["policy"]) for entry in await entries(tmp_path)]
+    before, after = digests
+    assert before != after
+    assert found == [
+        *((method, "file", "everything else", before) for method in ("GET", "HEAD", "GET", "GET")),
+        ("GET", "file", "all others", after),
+        ("GET", "metadata", "all others", after),
+    ]

@@ -84,7 +84,7 @@ async def test_a_page_that_hides_nothing_newer_is_not_reported(
         await proxy.fetch_page("widget")
         assert (count("default", "newest"), hidden_events(caplog)) == (before, [])
         found = read_harmless_page((await proxy.get("/")).body)
-        assert "No refusals since the proxy started." in found.text
+        assert "No recorded refusals." in found.text
         assert "hidden versions0" in found.text
 
 

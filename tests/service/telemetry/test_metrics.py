@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -128,6 +130,30 @@ async def test_what_is_looked_at_is_of_now(tmp_path: Path) -> None:
         assert not [key for key in await scraped(proxy) if key[0] == "assay_waiver_expires_timestamp_seconds"]
 
 
+async def test_the_durations_of_pages_tell_hits_from_misses_and_no_other_route_does(tmp_path: Path) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=POLICY) as proxy:
+        listed = index.add(wheel("foo", "1.0"))
+        await proxy.fetch_page("foo")
+        before = await scraped(proxy)
+        await proxy.fetch_page("foo")
+        assert (await proxy.get(proxy.files_path(listed))).status == 200
+        after = await scraped(proxy)
+        timed = "request_duration_seconds_count"
+        assert grown(before, after, timed, route="page", cache="hit") == 1
+        assert grown(before, after, timed, route="page", cache="miss") == 0
+        assert grown(before, after, timed, route="file", cache="") == 1
+        index.add(wheel("bar", "1.0"))
+        await proxy.fetch_page("bar")
+        assert grown(after, await scraped(proxy), timed, route="page", cache="miss") == 1
+        assert {dict(key[1])["cache"] for key in after if key[0] == f"assay_{timed}"} == {"", "hit", "miss"}
+
+
+async def test_the_build_is_named_by_version_and_revision(tmp_path: Path) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path, policy=POLICY) as proxy:
+        [labels] = [dict(key[1]) for key in await scraped(proxy) if key[0] == "assay_build_info"]
+        assert labels == {"version": version("assay-proxy"), "revision": "unknown"}, "a checkout has no revision"
+
+
 async def test_a_policy_that_is_refused_or_obeyed_shows(tmp_path: Path) -> None:
     file = tmp_path / "policy.toml"
     file.write_text(POLICY)
@@ -244,3 +270,15 @@ async def test_an_answer_names_its_request_and_so_does_every_line_of_the_log(
         assert {("request", found) for found in ids} <= logged
         assert ("file-refused", ids[1]) in logged
         assert ("page-fetched", ids[0]) in logged, "what a request sets going is its own"
+
+
+async def test_an_engine_that_is_away_is_in_readyz_and_in_a_metric_and_the_proxy_stays_ready(tmp_path: Path) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        store: Any = proxy.assembly.store
+        for degraded, value in (((), "0"), (("ledger",), "1"), ((), "0")):
+            store.degraded = degraded
+            answer = await proxy.get("/readyz")
+            assert (answer.status, answer.json()["degraded"]) == (200, list(degraded))
+            text = (await proxy.get("/metrics")).body.decode()
+            assert f'assay_degraded{{what="ledger"}} {value}.0' in text
+            assert 'assay_degraded{what="objects"} 0.0' in text

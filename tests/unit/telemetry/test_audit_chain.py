@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,8 @@ from assay.telemetry.audit_chain import (
     EMPTY_CHAIN,
     ChainEnd,
     ChainReport,
-    encode_entry,
+    encode_entries,
+    encode_fields,
     list_parts,
     name_rotated_part,
     read_trail,
@@ -26,7 +28,7 @@ from assay.telemetry.audit_chain import (
 def written(path: Path, count: int = 6, before: ChainEnd = EMPTY_CHAIN) -> ChainEnd:
     lines = b""
     for number in range(count):
-        line, before = encode_entry({"event": "served", "filename": f"foo-{number}.tar.gz"}, before)
+        line, before = encode_entries([encode_fields({"event": "served", "filename": f"foo-{number}.tar.gz"})], before)
         lines += line
     path.write_bytes(lines)
     return before
@@ -47,7 +49,8 @@ def last_changed(lines: list[bytes]) -> list[bytes]:
 def forged(lines: list[bytes]) -> list[bytes]:
     """Replace an entry and compute its new hash. The next entry still has the hash of the old entry."""
     fields = json.loads(lines[2])
-    line, _ = encode_entry({"event": "served", "filename": "bar.tar.gz"}, ChainEnd(sequence=2, hash=fields["previous"]))
+    other = encode_fields({"event": "served", "filename": "bar.tar.gz"})
+    line, _ = encode_entries([other], ChainEnd(sequence=2, hash=fields["previous"]))
     return [*lines[:2], line, *lines[3:]]
 
 
@@ -136,7 +139,7 @@ def test_a_trail_that_is_not_there_is_an_error_and_never_a_good_one(tmp_path: Pa
 
 def test_lost_entries_are_counted(tmp_path: Path) -> None:
     trail = tmp_path / "audit.jsonl"
-    line, _ = encode_entry({"event": "lost", "count": 7}, EMPTY_CHAIN)
+    line, _ = encode_entries([encode_fields({"event": "lost", "count": 7})], EMPTY_CHAIN)
     trail.write_bytes(line)
     assert found(trail).lost == 7
 
@@ -148,7 +151,7 @@ HOSTILE = st.text(max_size=60)
 def test_whatever_a_filename_holds_it_stays_within_its_line(names: list[str]) -> None:
     before = EMPTY_CHAIN
     for name in names:
-        line, before = encode_entry({"filename": name}, before)
+        line, before = encode_entries([encode_fields({"filename": name})], before)
         assert line.count(b"\n") == 1
         assert json.loads(line)["filename"] == name
 
@@ -162,3 +165,57 @@ def test_any_bytes_in_the_place_of_a_line_are_a_fault_and_never_an_error(
     lines = trail.read_bytes().splitlines(keepends=True)
     trail.write_bytes(b"".join([*lines[:place], junk + b"\n", *lines[place + 1 :]]))
     assert found(trail).faults != ()
+
+
+def stored(directory: Path, counts: tuple[int, ...]) -> list[ChainEnd]:
+    """Write parts as an object storage has them, and return the last entry of each."""
+    directory.mkdir()
+    heads, end = [], EMPTY_CHAIN
+    for count in counts:
+        end = written(directory / "part", count, before=end)
+        (directory / f"{end.sequence:012d}.jsonl.gz").write_bytes(gzip.compress((directory / "part").read_bytes()))
+        heads.append(end)
+    (directory / "part").unlink()
+    return heads
+
+
+def test_the_stored_parts_of_a_replica_are_one_trail_with_their_heads(tmp_path: Path) -> None:
+    heads = stored(tmp_path / "parts", (2, 3, 1))
+    report = verify_trail(read_trail(tmp_path / "parts"), heads=heads)
+    assert (report.entries, report.head, report.faults) == (6, heads[-1], ())
+    plain = tmp_path / "parts" / "000000000005.jsonl"
+    packed = plain.with_name("000000000005.jsonl.gz")
+    plain.write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.unlink()
+    assert verify_trail(read_trail(tmp_path / "parts"), heads=heads).faults == ()
+
+
+def test_a_missing_last_part_and_a_rewritten_trail_are_detected_by_the_heads(tmp_path: Path) -> None:
+    heads = stored(tmp_path / "parts", (2, 3, 1))
+    (tmp_path / "parts" / "000000000006.jsonl.gz").unlink()
+    assert verify_trail(read_trail(tmp_path / "parts")).faults == ()
+    assert verify_trail(read_trail(tmp_path / "parts"), heads=heads).faults == (
+        f"entry 6 with the recorded hash {heads[-1].hash} is missing",
+    )
+    (tmp_path / "parts" / "000000000002.jsonl.gz").unlink()
+    rest = read_trail(tmp_path / "parts", after_hash=heads[0].hash)
+    assert verify_trail(rest, heads=heads[:2]).faults == (), "the head of an archived part is not expected"
+    others = [ChainEnd(sequence=each.sequence, hash="1" * 64) for each in heads]
+    faults = verify_trail(read_trail(tmp_path / "parts", after_hash=heads[0].hash), heads=others).faults
+    assert len(faults) == 2
+
+
+@pytest.mark.parametrize("cut", [0, 5, 40, -4])
+def test_a_stored_part_that_cannot_be_decompressed_is_a_fault(tmp_path: Path, cut: int) -> None:
+    heads = stored(tmp_path / "parts", (20,))
+    part = tmp_path / "parts" / "000000000020.jsonl.gz"
+    part.write_bytes(part.read_bytes()[:cut])
+    assert verify_trail(read_trail(tmp_path / "parts"), heads=heads).faults != ()
+    part.write_bytes(b"no gzip")
+    assert "cannot be decompressed" in verify_trail(read_trail(tmp_path / "parts")).faults[0]
+
+
+def test_a_directory_of_several_replicas_is_an_error(tmp_path: Path) -> None:
+    stored(tmp_path / "replica", (1,))
+    with pytest.raises(StorageError, match="no part of one replica"):
+        found(tmp_path)

@@ -17,10 +17,13 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as settings_of
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from assay.config import Configuration
 from assay.errors import StorageError, StorageInUseError
-from assay.telemetry.audit_chain import list_parts, read_trail, verify_trail
-from assay.telemetry.audit_trail import AuditLimits, AuditSettings, AuditTrail, OnFailure, _TrailFile, open_audit_trail
+from assay.telemetry.audit_chain import encode_fields, list_parts, read_trail, verify_trail
+from assay.telemetry.audit_file import TrailFile
+from assay.telemetry.audit_trail import AuditLimits, AuditSettings, AuditTrail, OnFailure, open_audit_trail
 from assay.telemetry.metrics import REGISTRY
 
 
@@ -58,7 +61,7 @@ def failing_after(left: int) -> Callable[[int, memoryview], int]:
 def full_disk(monkeypatch: pytest.MonkeyPatch, after: int = 0) -> Iterator[None]:
     """Make all writes to the trail fail after `after` more bytes, while the context is open."""
     with monkeypatch.context() as patched:
-        patched.setattr("assay.telemetry.audit_trail.os.write", failing_after(after))
+        patched.setattr("assay.telemetry.audit_file.os.write", failing_after(after))
         yield
 
 
@@ -75,6 +78,32 @@ async def test_entries_of_many_requests_keep_their_order_and_the_chain(tmp_path:
     assert f"{int(REGISTRY.get_sample_value('assay_audit_head') or 0):012x}" == head.hash[:12]
 
 
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"sink": "objects"}, "a file for entries that wait"),
+        ({"sink": "stdout", "path": "audit.jsonl"}, "no file with sink"),
+        ({"sink": "postgresql", "path": "audit.jsonl"}, "'file', 'objects' or 'stdout'"),
+        ({"upload": {"part-age": "2 hours"}}, "between"),
+        ({"upload": {"part-size": "8 MiB", "max-waiting": "15 MiB"}}, "at least twice part-size"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(keys: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValidationError, match=expected):
+        AuditSettings.model_validate(keys)
+
+
+def test_sinks_with_what_they_need_are_accepted() -> None:
+    upload = {"part-age": "1 hour", "part-size": "8 MiB", "max-waiting": "16 MiB"}
+    assert AuditSettings.model_validate({"sink": "objects", "path": "audit.jsonl", "upload": upload}).path is not None
+    assert AuditSettings.model_validate({"sink": "stdout"}).path is None
+    with pytest.raises(ValidationError, match="an object storage for the audit trail"):
+        Configuration.model_validate({"audit": {"sink": "objects", "path": "audit.jsonl"}})
+    shared = {"deployment": "acme", "database": "postgresql://a@localhost/a", "key-file": "k", "objects": "s3://acme/"}
+    audit = {"sink": "objects", "path": "audit.jsonl"}
+    assert Configuration.model_validate({"audit": audit, "storage": {"shared": shared}}).audit.sink == "objects"
+
+
 async def test_without_a_path_there_is_no_trail() -> None:
     async with open_audit_trail(AuditSettings(), clock) as trail:
         assert trail is None
@@ -86,6 +115,7 @@ async def test_what_nobody_waited_for_is_written_before_it_closes(tmp_path: Path
         for number in range(50):
             trail.record_nowait({"number": number})
     assert trail.head.sequence == 50
+    assert isinstance(trail._file, TrailFile)
     assert trail._file._descriptor is None
     assert [entry["number"] for entry in await read(tmp_path)] == list(range(50))
 
@@ -101,7 +131,7 @@ async def test_closing_waits_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest
     trail = await AuditTrail.open(settings(tmp_path, on_failure="alarm"), clock)
     assert trail is not None
     with monkeypatch.context() as patched:
-        patched.setattr("assay.telemetry.audit_trail.os.write", slow)
+        patched.setattr("assay.telemetry.audit_file.os.write", slow)
         trail.record_nowait({"number": 1})
         await asyncio.to_thread(entered.wait)
         trail.record_nowait({"number": 2})
@@ -135,10 +165,10 @@ async def test_full_parts_are_closed_and_the_chain_goes_on_also_after_a_restart(
 
 
 def test_a_trail_in_use_leaves_no_descriptor_open(tmp_path: Path) -> None:
-    holder = _TrailFile(tmp_path / "audit.jsonl", 1000)
+    holder = TrailFile(tmp_path / "audit.jsonl", 1000)
     holder.acquire()
     before = list(Path("/proc/self/fd").iterdir())
-    part = _TrailFile(tmp_path / "audit.jsonl", 1000)
+    part = TrailFile(tmp_path / "audit.jsonl", 1000)
     with pytest.raises(StorageInUseError):
         part.acquire()
     assert len(list(Path("/proc/self/fd").iterdir())) == len(before)
@@ -230,7 +260,7 @@ async def test_an_entry_that_cannot_be_synced_is_not_in_the_trail(
     async with open_audit_trail(settings(tmp_path), clock) as trail:
         assert trail is not None
         with monkeypatch.context() as patched:
-            patched.setattr("assay.telemetry.audit_trail.os.fdatasync", refuse)
+            patched.setattr("assay.telemetry.audit_file.os.fdatasync", refuse)
             with pytest.raises(StorageError, match="Input/output error"):
                 await trail.record({"number": 1})
         await trail.ensure_writable()
@@ -242,14 +272,14 @@ def test_entries_are_in_the_trail_although_a_new_part_cannot_be_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "audit.jsonl"
-    part = _TrailFile(path, 4096)
+    part = TrailFile(path, 4096)
     part.acquire()
     with monkeypatch.context() as patched:
-        patched.setattr("assay.telemetry.audit_trail.Path.rename", refuse)
+        patched.setattr("assay.telemetry.audit_file.Path.rename", refuse)
         for number in range(3):
-            part.append([{"number": number, "text": "x" * 3000}])
+            part.append([encode_fields({"number": number, "text": "x" * 3000})])
     assert (caplog.messages.count("audit-rotation-failed"), len(list_parts(path))) == (2, 1)
-    part.append([{"number": 3}])
+    part.append([encode_fields({"number": 3})])
     assert len(list_parts(path)) == 2
     part.close()
     entries = list(read_trail(path))
@@ -273,7 +303,7 @@ async def test_a_disk_that_hangs_holds_up_nobody_for_ever_and_takes_no_more_than
 
     async with open_audit_trail(settings(tmp_path), clock, limits) as trail:
         assert trail is not None
-        monkeypatch.setattr("assay.telemetry.audit_trail.os.write", hanging)
+        monkeypatch.setattr("assay.telemetry.audit_file.os.write", hanging)
         with pytest.raises(StorageError, match="did not take an entry"):
             await trail.record({"number": 0})
         for number in range(1, 4):
@@ -313,26 +343,62 @@ def test_wherever_the_disk_fails_or_the_proxy_ends_the_chain_holds_and_no_acknow
 ) -> None:
     """Each step has the number of entries in a batch, the bytes after which the disk fails, and True for a restart."""
     path = tmp_path_factory.mktemp("trail") / "audit.jsonl"
-    part, acknowledged, number = _TrailFile(path, rotate), [], 0
+    part, acknowledged, number = TrailFile(path, rotate), [], 0
     part.acquire()
     for count, fails_after, starts_again in steps:
         batch = [{"number": number + position} for position in range(count)]
         number += count
         with pytest.MonkeyPatch.context() as patch:
             if fails_after is not None:
-                patch.setattr("assay.telemetry.audit_trail.os.write", failing_after(fails_after))
+                patch.setattr("assay.telemetry.audit_file.os.write", failing_after(fails_after))
             try:
-                part.append(batch)
+                part.append([encode_fields(entry) for entry in batch])
             except StorageError:
                 assert fails_after is not None
             else:
                 acknowledged += [entry["number"] for entry in batch]
         if starts_again:
             part.close()
-            part = _TrailFile(path, rotate)
+            part = TrailFile(path, rotate)
             part.acquire()
     part.close()
     entries = list(read_trail(path))
     assert verify_trail(entries).faults == ()
     there = [entry.fields["number"] for entry in entries if "number" in entry.fields]
     assert there == acknowledged, "all that was acknowledged, in its order, and nothing that was refused"
+
+
+async def test_a_callback_that_fails_is_reported_and_the_other_entries_get_their_result(tmp_path: Path) -> None:
+    faults, done = list[dict[str, Any]](), list[int]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+
+    def fail() -> None:
+        raise ValueError("broken")
+
+    async with open_audit_trail(settings(tmp_path), clock) as trail:
+        assert trail is not None
+        first, second = trail.begin_record({"number": 0}), trail.begin_record({"number": 1})
+        assert first is not None
+        assert second is not None
+        first.add_done_callback(fail)
+        first.add_done_callback(lambda: done.append(0))
+        second.add_done_callback(lambda: done.append(1))
+        await second.wait()
+        assert done == [0, 1]
+        assert [str(each["exception"]) for each in faults] == ["broken"]
+        second.add_done_callback(lambda: done.append(2))
+        assert done == [0, 1, 2], "the entry is written, so the callback runs at once"
+        await first.wait()
+
+
+async def test_encoded_members_follow_the_other_ones(tmp_path: Path) -> None:
+    kept = encode_fields({"filename": "foo-1.0.tar.gz", "despite": [], "text": 'a "quoted" ü\n'})
+    async with open_audit_trail(settings(tmp_path), clock) as trail:
+        assert trail is not None
+        for number in range(2):
+            write = trail.begin_record({"number": number}, kept)
+            assert write is not None
+            await write.wait()
+    found = await read(tmp_path)
+    assert [list(entry)[2:] for entry in found] == [["time", "number", "filename", "despite", "text"]] * 2
+    assert [(entry["number"], entry["text"]) for entry in found] == [(0, 'a "quoted" ü\n'), (1, 'a "quoted" ü\n')]
