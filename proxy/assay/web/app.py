@@ -30,7 +30,16 @@ from assay.web.auth import (
     build_view_forbidden_response,
 )
 from assay.web.errors import build_problem, build_problem_response
-from assay.web.exchange import Exchange, Peer, Pending, RequestHead, Rest, complete_rest, to_origin_form
+from assay.web.exchange import (
+    Exchange,
+    Outcome,
+    Peer,
+    Pending,
+    Recorded,
+    RequestHead,
+    complete_rest,
+    to_origin_form,
+)
 from assay.web.health import Readiness, build_readiness
 from assay.web.hosted.body import drain_body
 from assay.web.hosted.responder import HostedResponder, HostedRoute
@@ -95,13 +104,15 @@ class WebApp:
         view = self._views[resolved.prefix]
         exchange = Exchange(head, peer, resolved, view.log_name, self._settings)
         exchange.enter()
-        outcome: web.StreamResponse | Rest
+        outcome: Outcome
         try:
             outcome = self._authenticate(exchange, view)
         except Exception as error:  # noqa: BLE001 - any unexpected error is logged and answered with 500
             outcome = self._build_error_response(exchange, error)
         if isinstance(outcome, partial):
             return Pending(exchange, outcome)
+        if isinstance(outcome, Recorded):
+            return Pending(exchange, partial(outcome.wait), outcome)
         if exchange.route.takes_body:
             return Pending(exchange, partial(_give, outcome))
         exchange.finish(outcome)
@@ -127,7 +138,7 @@ class WebApp:
         exchange.finish(response)
         return response
 
-    def _authenticate(self, exchange: Exchange, view: ViewResponder) -> web.StreamResponse | Rest:
+    def _authenticate(self, exchange: Exchange, view: ViewResponder) -> Outcome:
         """Authenticate the user, then dispatch the request.
 
         Until the user is known, no data is read and no index is contacted.
@@ -158,7 +169,7 @@ class WebApp:
 
     def _admit(
         self, exchange: Exchange, view: ViewResponder, authenticator: Authenticator, user: User | None
-    ) -> web.StreamResponse | Rest:
+    ) -> Outcome:
         accept, root = exchange.head.headers.get("Accept"), exchange.resolved.root
         if user is None:
             return authenticator.build_unauthorized_response(accept, root)
@@ -167,7 +178,7 @@ class WebApp:
             return build_view_forbidden_response(view.settings.name, accept, root)
         return self._dispatch(exchange, view)
 
-    def _dispatch(self, exchange: Exchange, view: ViewResponder) -> web.StreamResponse | Rest:
+    def _dispatch(self, exchange: Exchange, view: ViewResponder) -> Outcome:
         route = exchange.resolved.route
         if (status := find_broken_rule(route, exchange.head.method, exchange.head.headers)) is not None:
             headers = {"Allow": ", ".join(route.methods)} if status is HTTPStatus.METHOD_NOT_ALLOWED else None
@@ -176,7 +187,7 @@ class WebApp:
 
     def _begin_operator(
         self, exchange: Exchange, route: LivenessProbe | ReadinessProbe | MetricsExposition | HostedRoute
-    ) -> web.StreamResponse | Rest:
+    ) -> Outcome:
         match route:
             case UploadFile() | HostedProjects() | HostedChange():
                 return self._hosted.begin(exchange, route)

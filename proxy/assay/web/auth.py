@@ -57,6 +57,8 @@ _MAX_AUTHORIZATION_CHARS = 1024
 _MAX_VERIFIED_PASSWORDS = 10_000
 _MAX_WAITING_CHECKS = 4
 """Maximum number of passwords from one address that wait to be checked. A check takes 50 ms."""
+_MAX_KNOWN_HEADERS = 4096
+"""Maximum number of Authorization headers whose user is in memory."""
 _MAX_WAITING_CHECKS_IN_TOTAL = 128
 """Maximum number of passwords that wait to be checked. The last one waits about 6 seconds."""
 _REFUSAL_DELAY_SECONDS = 1
@@ -93,6 +95,7 @@ class Authenticator:
         self._tokens: Mapping[bytes, User] = {}
         self._digest_key = secrets.token_bytes(32)
         self._verified_users = Lru[bytes, User](max_items=_MAX_VERIFIED_PASSWORDS)
+        self._users_by_header = Lru[bytes, User](max_items=_MAX_KNOWN_HEADERS)
         self._hashing_slot = FairSlots(
             1, max_waiting=_MAX_WAITING_CHECKS, max_waiting_in_total=_MAX_WAITING_CHECKS_IN_TOTAL
         )
@@ -100,7 +103,7 @@ class Authenticator:
         self.watch = SettingWatch("server.auth", files, self.load)
 
     def load(self) -> None:
-        """Read the password and token files, and clear the cache of correct passwords. Blocking.
+        """Read the password and token files, and clear the caches of users. Blocking.
 
         Raises:
             ConfigurationError: a file cannot be read or has an invalid line; the message does not quote the line.
@@ -116,6 +119,7 @@ class Authenticator:
         # The key changes too, so that a check that began before the reload cannot add its password to the new cache.
         self._digest_key = secrets.token_bytes(32)
         self._verified_users = Lru[bytes, User](max_items=_MAX_VERIFIED_PASSWORDS)
+        self._users_by_header = Lru[bytes, User](max_items=_MAX_KNOWN_HEADERS)
 
     def identify(self, headers: Mapping[str, str], peer: str | None) -> User | PasswordCheck | None:
         """Return the user of a request, or None if the request has no valid credentials.
@@ -131,9 +135,26 @@ class Authenticator:
         if named is not None and is_trusted_proxy(peer, self._settings) and (claimed := headers.get(named, "").strip()):
             return User(claimed, Authentication.HEADER)
         given = headers.get("Authorization", "")
-        scheme, _, rest = given.partition(" ")
-        if len(given) > _MAX_AUTHORIZATION_CHARS:
+        if not given or len(given) > _MAX_AUTHORIZATION_CHARS:
             return None
+        digest = self._compute_digest(given)
+        if (user := self._users_by_header.get(digest)) is not None:
+            return user
+        found = self._identify_header(given)
+        if isinstance(found, User):
+            self._users_by_header.put(digest, found)
+        return found
+
+    def _compute_digest(self, secret: str) -> bytes:
+        """Return a keyed digest, so that the time of a look-up reveals nothing and the memory has no secrets.
+
+        BLAKE2 is a keyed hash by itself (RFC 7693). An HMAC with SHA-256 takes 10 µs more for each request.
+        """
+        encoded = secret.encode("utf-8", "surrogateescape")
+        return hashlib.blake2b(encoded, key=self._digest_key, digest_size=32).digest()
+
+    def _identify_header(self, given: str) -> User | PasswordCheck | None:
+        scheme, _, rest = given.partition(" ")
         match scheme.lower():
             case "bearer":
                 return self._identify_token(rest.strip())
@@ -179,7 +200,7 @@ class Authenticator:
         if name == TOKEN_USER:
             return self._identify_token(password)
         verified = self._verified_users
-        digest = hmac.digest(self._digest_key, f"{name}\0{password}".encode(), "sha256")
+        digest = self._compute_digest(f"{name}\0{password}")
         if (user := verified.get(digest)) is not None:
             return user
         return partial(self._verify_password, name, password, digest, verified)

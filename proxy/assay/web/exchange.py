@@ -23,6 +23,7 @@ from assay import telemetry
 from assay.config import ServerSettings
 from assay.policy.reasons import escape_controls
 from assay.telemetry import metrics, tracing
+from assay.telemetry.audit_trail import EntryWrite
 from assay.telemetry.lines import RequestEvent
 from assay.users import User, current_client
 from assay.web.files import AbortedError
@@ -102,10 +103,11 @@ class Exchange:
         request_id: id of the request, which the response has in ``X-Request-Id``.
         client: IP address of the client. Behind trusted proxies, it is the address that they report.
         user: authenticated user; None if no user is authenticated.
+        cache: for a page, "hit" if it was in memory, judged and fresh, else "miss"; empty for other routes.
         span: trace span of the request; it does nothing while tracing is off.
     """
 
-    __slots__ = ("_started", "client", "head", "peer", "request_id", "resolved", "span", "user", "view")
+    __slots__ = ("_started", "cache", "client", "head", "peer", "request_id", "resolved", "span", "user", "view")
 
     def __init__(
         self, head: RequestHead, peer: Peer, resolved: ResolvedTarget, view: str | None, settings: ServerSettings
@@ -118,6 +120,7 @@ class Exchange:
         self.request_id = telemetry.new_request_id()
         self.client = resolve_client_address(head.headers, peer=peer.address, settings=settings)
         self.user: User | None = None
+        self.cache = ""
         self.span = start_request_span(head, peer, settings) if tracing.is_enabled() else tracing.NO_SPAN
 
     @property
@@ -166,7 +169,7 @@ class Exchange:
                 response.headers["X-Request-Id"] = self.request_id
             if head.method == "GET" and status != _NOT_MODIFIED:
                 sent = response.content_length or 0
-        metrics.REQUESTS.count(label, outcome, seconds, sent)
+        metrics.REQUESTS.count(label, outcome, seconds, sent, self.cache)
         telemetry.log_request(
             RequestEvent(
                 self.request_id,
@@ -190,15 +193,40 @@ Rest: TypeAlias = partial[Coroutine[Any, Any, web.StreamResponse]]
 routes, such as files, the work also sends the response."""
 
 
+class Recorded(NamedTuple):
+    """Response in memory that may be sent as soon as its audit entry is written."""
+
+    response: web.StreamResponse
+    entry: EntryWrite
+    """Write of the entry. If it has an error, the response must not be sent."""
+
+    async def wait(self, _request: web.BaseRequest) -> web.StreamResponse:
+        """Return the response when its entry is written.
+
+        Raises:
+            StorageError: the entry cannot be written.
+        """
+        await self.entry.wait()
+        return self.response
+
+
 class Pending(NamedTuple):
     """Exchange that has no response yet, and the remaining work, which `Application.complete` awaits."""
 
     exchange: Exchange
     rest: Rest
+    recorded: Recorded | None = None
+    """Response that a connection may send without a task, when its audit entry is written. `rest` waits for it too."""
 
 
-async def complete_rest(outcome: web.StreamResponse | Rest, request: web.BaseRequest) -> web.StreamResponse:
+Outcome: TypeAlias = web.StreamResponse | Rest | Recorded
+"""Result of the first step of a request: the response, the remaining work, or a response that waits for its entry."""
+
+
+async def complete_rest(outcome: Outcome, request: web.BaseRequest) -> web.StreamResponse:
     """Return `outcome` if it is a response. If it is remaining work, await the work and return its response."""
+    if isinstance(outcome, Recorded):
+        return await outcome.wait(request)
     return await outcome(request) if isinstance(outcome, partial) else outcome
 
 

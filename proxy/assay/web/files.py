@@ -23,18 +23,22 @@ from aiohttp import web
 
 from assay import telemetry
 from assay.errors import AssayError
-from assay.files.cache import Cached, InProgress
+from assay.files.cache import Cached, FileContent, InProgress
 from assay.simple.model import Sha256
 from assay.simple.negotiate import etag_matches
 from assay.web.ranges import ByteRange, UnsafeResume, UnsatisfiableRange, WholeFile, select_range
 from assay.web.response import BufferedResponse
 from assay.web.socket_io import send_nonblocking
+from assay.web.tls_transport import TlsTransport
 
 _FIRST_SENDFILE_BYTES = 256 * 2**10
 _MAX_SENDFILE_BYTES = 2**20
-"""Maximum bytes of one sendfile call. A call that waits for the client sends `_FIRST_SENDFILE_BYTES` at first. As long
-as the client is fast, the size doubles with each call, up to this maximum. For a slow client, the size is
-`_FIRST_SENDFILE_BYTES` again."""
+"""Maximum bytes of one sendfile call, or of one read of a file that is sent over TLS. A call that waits for the client
+sends `_FIRST_SENDFILE_BYTES` at first. As long as the client is fast, the size doubles with each call, up to this
+maximum. For a slow client, the size is `_FIRST_SENDFILE_BYTES` again."""
+_ENCRYPTED_PIECE_BYTES = 64 * 2**10
+"""Size of a piece of a file that is encrypted and sent at once. The copies of such a piece fit into the cache of the
+CPU."""
 _FAST_CLIENT_SECONDS = 1.0
 """A client is fast if it takes all bytes of a sendfile call in less than this time, in seconds."""
 _BODY_CHUNK_BYTES = 64 * 2**10
@@ -126,22 +130,70 @@ async def _send_unverified(
     await response.prepare(request)
     if request.method == "HEAD":
         return response
-    moved = None
+    await _send_spans(request, content, file=file, moves=moves)
+    await response.write_eof()
+    return response
+
+
+async def _send_spans(
+    request: web.BaseRequest, content: InProgress, *, start: int = 0, file: BinaryIO | None = None, moves: int = 0
+) -> None:
+    """Send the bytes of a download from offset `start`, as it releases them. Abort the connection if it fails.
+
+    Args:
+        request: the request, whose response has a complete head.
+        content: the download, and the function that asks whether its file is still approved.
+        start: offset of the first byte.
+        file: reader of the bytes; None: this function opens one.
+        moves: value of `Download.move_count` to which `file` belongs.
+    """
+    download, moved = content.download, None
     try:
-        async for span in content.download.follow(content.still_approved):
-            if content.download.move_count != moves:
+        async for span in download.follow(content.still_approved, start):
+            reader = moved or file
+            if reader is None or download.move_count != moves:
                 # The download continues in another file, for example because the storage failed. That file has the
                 # earlier bytes too.
                 if moved is not None:
                     moved.close()
-                moved = await content.download.open_reader()
-                moves = content.download.move_count
-            await _send_file_range(request, moved or file, span.offset, span.count)
+                reader = moved = await download.open_reader()
+                moves = download.move_count
+            await _send_file_range(request, reader, span.offset, span.count)
     except AssayError as error:
         _abort_response(request, str(error))
     finally:
         if moved is not None:
             moved.close()
+
+
+async def send_remaining(request: web.BaseRequest, content: FileContent, start: int) -> web.StreamResponse:
+    """Send the bytes of a file from offset `start` to another replica, also before the file is verified.
+
+    The other replica hashes the whole file. As for every client, the last bytes of a download follow only after the
+    digest is verified and the file is still approved.
+
+    Raises:
+        AssayError: the download failed before the response began, so the caller can still send an error response.
+    """
+    if isinstance(content, InProgress) and content.download.length is None:
+        await content.download.wait_until_sendable()  # the length is known by then
+    size = content.download.length if isinstance(content, InProgress) else content.blob.size
+    if size is None:
+        raise RuntimeError("bytes were released before the length of the file was known")
+    if start >= max(size, 1):
+        return web.Response(
+            status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers={"Content-Range": f"bytes */{size}"}
+        )
+    status, headers = _OK, {"Content-Type": _FILE_HEADERS["Content-Type"], "Cache-Control": "no-store"}
+    if start:
+        status, headers["Content-Range"] = HTTPStatus.PARTIAL_CONTENT, f"bytes {start}-{size - 1}/{size}"
+    response = web.StreamResponse(status=status, headers=headers)
+    response.content_length = size - start
+    await response.prepare(request)
+    if isinstance(content, InProgress):
+        await _send_spans(request, content, start=start)
+    else:
+        await _send_file_range(request, content.blob.file, start, size - start)
     await response.write_eof()
     return response
 
@@ -225,6 +277,9 @@ async def _send_file_range(request: web.BaseRequest, file: BinaryIO, offset: int
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("the client disconnected")
+    if isinstance(transport, TlsTransport):
+        await _send_encrypted(request, transport, file, offset, count)
+        return
     loop, end, span = asyncio.get_running_loop(), offset + count, _FIRST_SENDFILE_BYTES
     while offset < end:
         wanted = min(_MAX_SENDFILE_BYTES, end - offset)
@@ -246,6 +301,45 @@ async def _send_file_range(request: web.BaseRequest, file: BinaryIO, offset: int
         span = (
             min(2 * span, _MAX_SENDFILE_BYTES) if loop.time() - begun < _FAST_CLIENT_SECONDS else _FIRST_SENDFILE_BYTES
         )
+
+
+async def _send_encrypted(
+    request: web.BaseRequest, transport: TlsTransport, file: BinaryIO, offset: int, count: int
+) -> None:
+    """Send a part of a file over TLS.
+
+    `loop.sendfile` would read pieces of 16 KiB, each in a thread, which takes seven times the CPU time.
+    """
+    loop, end, span = asyncio.get_running_loop(), offset + count, _FIRST_SENDFILE_BYTES
+    buffer = memoryview(bytearray(min(span, count)))
+    while offset < end:
+        begun, part = loop.time(), buffer[: end - offset]
+        # In a thread, because the disk may be slow. A switch to a thread and back costs as much as encrypting 100 KiB.
+        size = await loop.run_in_executor(None, os.preadv, file.fileno(), [part], offset)
+        if not size:
+            _abort_response(request, f"the file ended {end - offset} bytes early")
+        for start in range(0, size, _ENCRYPTED_PIECE_BYTES):
+            await _write_encrypted(request, transport, part[start : min(start + _ENCRYPTED_PIECE_BYTES, size)])
+        offset += size
+        span = (
+            min(2 * span, _MAX_SENDFILE_BYTES) if loop.time() - begun < _FAST_CLIENT_SECONDS else _FIRST_SENDFILE_BYTES
+        )
+        if len(buffer) > span or len(buffer) < min(span, end - offset):
+            buffer = memoryview(bytearray(min(span, end - offset)))
+
+
+async def _write_encrypted(request: web.BaseRequest, transport: TlsTransport, piece: memoryview[int]) -> None:
+    """Encrypt and send a piece, which the caller may overwrite afterwards. Wait if the client does not read it now."""
+    if transport.is_closing():
+        raise ConnectionResetError("the client disconnected")
+    transport.write(piece)
+    if unsent := transport.get_write_buffer_size():
+        parts = max(1.0, unsent / _FIRST_SENDFILE_BYTES)
+        try:
+            async with asyncio.timeout(_get_stall_timeout(request) * parts):
+                await request.writer.drain()
+        except TimeoutError:
+            _abort_stalled(request)
 
 
 async def send_paced(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:

@@ -30,23 +30,29 @@ class Readiness:
     Args:
         checks: checks by name.
         list_warnings: returns a message for each problem, by name, that does not make the proxy unready.
+        list_degraded: returns the names of the engines of a shared storage that are away. The proxy stays ready: if
+            it did not, one outage would take all replicas out of service.
 
     Attributes:
         is_stopping: True after a shutdown has begun.
     """
 
     def __init__(
-        self, checks: Mapping[str, ReadinessCheck], list_warnings: Callable[[], Mapping[str, str]] = dict
+        self,
+        checks: Mapping[str, ReadinessCheck],
+        list_warnings: Callable[[], Mapping[str, str]] = dict,
+        list_degraded: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._checks = dict(checks)
         self._list_warnings = list_warnings
+        self._list_degraded = list_degraded
         self.is_stopping = False
 
     async def respond(self) -> web.Response:
         """Run all checks. Return 200 if all pass, else 503.
 
         The JSON body contains a message for each failed check, and for each problem that does not make the proxy
-        unready.
+        unready, and the names of the engines that are away.
         """
         problems: dict[str, str] = {}
         if self.is_stopping:
@@ -57,7 +63,11 @@ class Readiness:
             except AssayError as error:
                 problems[name] = str(error)
         status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
-        document = {"ready": not problems, "problems": {**problems, **self._list_warnings()}}
+        document = {
+            "ready": not problems,
+            "problems": {**problems, **self._list_warnings()},
+            "degraded": list(self._list_degraded()),
+        }
         return web.Response(
             status=status,
             body=json.dumps(document).encode() + b"\n",
@@ -108,7 +118,7 @@ def build_readiness(
     checks: dict[str, ReadinessCheck] = {"storage": assembly.store.check, "trust": roots, "advisories": advisories}
     if audit_trail is not None:
         checks["audit"] = audit_trail.ensure_writable
-    return Readiness(checks, list_warnings)
+    return Readiness(checks, list_warnings, lambda: assembly.store.degraded)
 
 
 def _list_refused_policies(views: Sequence[View]) -> dict[str, str]:

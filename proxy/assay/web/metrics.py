@@ -15,6 +15,7 @@ from aiohttp import web
 from assay.advisory_feeds.service import FeedStatus
 from assay.assembly import Assembly
 from assay.policy.language.model import Policy
+from assay.ports import ENGINES
 from assay.telemetry import metrics
 
 
@@ -37,7 +38,7 @@ class MetricsEndpoint:
         for what, usage in (("blobs", blobs), ("records", records)):
             metrics.STORED_BYTES.labels(what).set(usage.size)
             metrics.STORED_LIMIT_BYTES.labels(what).set(usage.limit)
-            metrics.STORED_COUNT.labels(what).set(usage.count)
+            metrics.STORED_ITEMS.labels(what).set(usage.count)
         async with self._scrape_lock:  # a scrape must not clear gauges while another one renders them
             self._update_gauges()
             body = await asyncio.to_thread(metrics.render_exposition)
@@ -47,6 +48,8 @@ class MetricsEndpoint:
     def _update_gauges(self) -> None:
         verifier = self._assembly.verifier
         metrics.VERIFICATION_QUEUE.set(verifier.queued_batches)
+        for what in ENGINES:
+            metrics.DEGRADED.labels(what).set(what in self._assembly.store.degraded)
         metrics.TRUST_ROOT_AGE.clear()
         for root in verifier.roots.for_index():
             metrics.TRUST_ROOT_AGE.labels(root.name).set(self._unix_time() - root.obtained.timestamp())

@@ -194,9 +194,11 @@ class BufferedResponse(web.StreamResponse):
         self._transport, self._keeps_connection = transport, keep_alive
         head, whole = self._serialize_head(is_http10=is_http10), self._entity if with_body else b""
         sent = send_nonblocking(transport, lambda socket: os.writev(socket, (head, whole)))
-        if sent < len(head):
-            transport.write(head[sent:])
         self._unsent = memoryview(whole)[max(0, sent - len(head)) :]
+        if sent < len(head):
+            # Together, because each call makes a separate packet with TLS. OpenSSL must not be given empty data.
+            transport.writelines([part for part in (head[sent:], self._unsent[:_CHUNK_BYTES]) if part])
+            self._unsent = self._unsent[_CHUNK_BYTES:]
         while self._unsent and not transport.get_write_buffer_size():
             self._write_chunk()
 

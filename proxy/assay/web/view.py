@@ -28,7 +28,7 @@ from assay.gate.judged_page import JudgedPage
 from assay.gate.known_attestations import find_attestations
 from assay.gate.summaries import PageSummaries
 from assay.pages.root_list import RootListCache as Roots
-from assay.policy.reasons import escape_controls
+from assay.policy.reasons import escape_controls, reasons_to_json
 from assay.policy.verdict import Approved, Withheld
 from assay.ports import Refusals, RefusedRequest, Usage
 from assay.provenance.known_bundles import write_bundle_list
@@ -36,7 +36,7 @@ from assay.telemetry import metrics
 from assay.views import DEFAULT_VIEW, ViewSettings
 from assay.web.audit import AuditRecorder
 from assay.web.errors import build_unknown_route_response
-from assay.web.exchange import Exchange, Rest, complete_rest
+from assay.web.exchange import Exchange, Outcome, Recorded, Rest, complete_rest
 from assay.web.files import respond_from_memory, send_cached, send_in_progress
 from assay.web.osv.responder import OsvResponder
 from assay.web.pages import find_page_response, render_page_response, serve_root_list
@@ -131,13 +131,13 @@ class ViewResponder:
         """Settings of the view: name, path and users."""
         return self._view.settings
 
-    def begin(self, exchange: Exchange) -> web.StreamResponse | Rest:
+    def begin(self, exchange: Exchange) -> Outcome:
         """Return the response if it is available without waiting, else the remaining work, which the caller awaits.
 
         The remaining work contains everything that this method has found already, so nothing is looked up twice. It
         raises `WithheldError` if the file is withheld, and another `AssayError` if the resource is not available.
         """
-        outcome: web.StreamResponse | Rest
+        outcome: Outcome
         match exchange.resolved.route:
             case SimpleProject() as route:
                 outcome = self._begin_page(exchange, route)
@@ -164,7 +164,7 @@ class ViewResponder:
             await self._record_refusal(exchange, error.withheld)
             raise
 
-    def _begin_other(self, exchange: Exchange, route: Route) -> web.StreamResponse | Rest:
+    def _begin_other(self, exchange: Exchange, route: Route) -> Outcome:
         match route:
             case FileProvenance() | FileAttestations():
                 return partial(self._serve_evidence, exchange, route)
@@ -190,8 +190,9 @@ class ViewResponder:
                     exchange.head.headers.get("Accept"), exchange.resolved.root, f"{self.settings.path}simple/"
                 )
 
-    def _begin_page(self, exchange: Exchange, route: SimpleProject) -> web.StreamResponse | Rest:
+    def _begin_page(self, exchange: Exchange, route: SimpleProject) -> Outcome:
         judged = self._gate.peek_page(route.project)
+        exchange.cache = "miss" if judged is None else "hit"
         response = None if judged is None else find_page_response(exchange.head.headers, route, judged)
         if response is None or judged is None:
             return partial(self._serve_page, exchange, route, judged)
@@ -222,15 +223,14 @@ class ViewResponder:
         for each in report.versions:
             code, rule = each.withheld.reasons[0].code.value, each.withheld.rule or ""
             _get_hidden_counter(self.settings.name, each.hiding.value, rule, code).inc()
-        if not report.is_logged:
-            report.is_logged = True
+        if report.logged_at is None:
+            report.logged_at = self._clock()
             for each in report.versions:
                 self._log_hidden(judged.page.project.name, each)
 
     def _log_hidden(self, project: str, hidden: HiddenVersion) -> None:
         first, version = hidden.withheld.reasons[0], str(hidden.version)
         is_newest = hidden.hiding is Hiding.NEWEST
-        self._ui.record_hidden(hidden)
         telemetry.event(
             "hidden",
             project=project,
@@ -240,7 +240,7 @@ class ViewResponder:
             message=escape_controls(first.message),
         )
 
-    def _begin_file(self, exchange: Exchange, location: str) -> web.StreamResponse | Rest:
+    def _begin_file(self, exchange: Exchange, location: str) -> Outcome:
         approval = self._peek_approval(location)
         content = None if approval is None else self._gate.peek_content(approval.verdict)
         if approval is None or content is None:
@@ -283,7 +283,7 @@ class ViewResponder:
                 self._recorder.record_unfinished(exchange, f"{type(error).__name__}: {error}")
                 raise
 
-    def _give_from_memory(self, exchange: Exchange, approval: _Approval, content: bytes) -> web.StreamResponse | Rest:
+    def _give_from_memory(self, exchange: Exchange, approval: _Approval, content: bytes) -> Outcome:
         _log_policy_exception(approval.verdict)
         _get_file_counter("hit").inc()
         self._note_file(approval.verdict, self._gate.peek_page(approval.verdict.project))
@@ -298,7 +298,7 @@ class ViewResponder:
             if judged is not None:
                 self._summaries.note(self.settings.name, judged)
 
-    def _begin_metadata(self, exchange: Exchange, location: str) -> web.StreamResponse | Rest:
+    def _begin_metadata(self, exchange: Exchange, location: str) -> Outcome:
         approval = self._peek_approval(location)
         document = None if approval is None else self._gate.peek_metadata(approval.verdict)
         if approval is None or document is None:
@@ -340,27 +340,17 @@ class ViewResponder:
         # Nothing was awaited since the verdict, so the current policy is the one that made it.
         return _Approval(verdict, self._gate.policy.digest)
 
-    def _give(self, exchange: Exchange, approval: _Approval, response: web.StreamResponse) -> web.StreamResponse | Rest:
-        """Return `response` for an approved file.
-
-        With an audit trail, return instead the work that first writes the audit entry and then returns `response`.
-        """
-        if self._recorder.trail is None:
-            return response
-        return partial(self._respond_recorded, exchange, approval, response)
-
-    async def _respond_recorded(
-        self, exchange: Exchange, approval: _Approval, response: web.StreamResponse, _request: web.BaseRequest
-    ) -> web.StreamResponse:
-        await self._recorder.record_served(exchange, approval.verdict, approval.policy_digest)
-        return response
+    def _give(self, exchange: Exchange, approval: _Approval, response: web.StreamResponse) -> Outcome:
+        """Return `response` for an approved file; with an audit trail, one that waits until its entry is written."""
+        entry = self._recorder.begin_served(exchange, approval.verdict, approval.policy_digest)
+        return response if entry is None else Recorded(response, entry)
 
     def render_withheld(self, withheld: Withheld, request_id: str | None, root: str) -> bytes:
         """Return the HTML page for a refused request (see `UiResponder.render_withheld`)."""
         return self._ui.render_withheld(withheld, request_id, root)
 
     async def _record_refusal(self, exchange: Exchange, withheld: Withheld) -> None:
-        self._ui.record_refusal(withheld)
+        self._ui.count_refusal()
         self._note_refusal(exchange, withheld)
         first, route = withheld.reasons[0], exchange.route.label
         metrics.REFUSALS.labels(self.settings.name, route, withheld.rule or "", first.code.value).inc()
@@ -386,7 +376,7 @@ class ViewResponder:
                 sha256=file.sha256,
                 rule=withheld.rule,
                 codes=tuple(reason.code.value for reason in withheld.reasons),
-                message=withheld.reasons[0].message,
+                message=reasons_to_json(withheld)[0]["message"],
                 user=exchange.user_name,
             )
         )

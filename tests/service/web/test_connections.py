@@ -20,7 +20,7 @@ from assay.config import ServerSettings
 from assay.telemetry import metrics
 from assay.web.server import connection_limit, listener, server
 from assay.web.server.connection import Connection
-from assay.web.server.server import ServerTimeouts
+from assay.web.server.connection_server import ServerTimeouts
 from tests.world.clients.raw_client import END_OF_HEAD, TIMEOUT_SECONDS, encode_get, open_clients
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
@@ -140,8 +140,8 @@ async def test_nothing_stays_of_a_connection_however_it_ended(tmp_path: Path) ->
     async def answers(_request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(text="ok")
 
-    few = connection_limit.ConnectionLimit(2)
-    punctual = server._HttpServer(RespondingApp(answers), ServerSettings(), logging.getLogger("test"), few)
+    few = connection_limit.ConnectionLimit(2, on_change=metrics.CONNECTIONS.set)
+    punctual = server._HttpServer(RespondingApp(answers), ServerSettings(), logging.getLogger("test"))
     made: list[Connection] = []
 
     def making(seat: connection_limit.ConnectionSlot) -> Connection:
@@ -257,11 +257,9 @@ async def test_what_is_closed_ends_though_nobody_reads_the_rest(caplog: pytest.L
         request.transport.close()
         raise ConnectionError
 
-    few = connection_limit.ConnectionLimit(2)
+    few = connection_limit.ConnectionLimit(2, on_change=metrics.CONNECTIONS.set)
     soon = ServerTimeouts(closing=0.2, reap_interval=0.05)
-    punctual = server._HttpServer(
-        RespondingApp(answers), ServerSettings(), logging.getLogger("test"), few, timeouts=soon
-    )
+    punctual = server._HttpServer(RespondingApp(answers), ServerSettings(), logging.getLogger("test"), timeouts=soon)
     entrance = listener.Listener(few, punctual.make_protocol, ssl_context=None, handshake_timeout_seconds=1)
     host, port = await entrance.open("127.0.0.1", 0)
     seeing_off = asyncio.create_task(punctual.reap_closing())

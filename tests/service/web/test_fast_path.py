@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from assay.web.exchange import Peer, Pending, RequestHead
 from assay.web.response import BufferedResponse
 from assay.web.server import connection_limit, listener, server
 from assay.web.server.connection import Connection
-from assay.web.server.server import ServerTimeouts
+from assay.web.server.connection_server import ServerTimeouts
 from assay.web.view import ViewResponder
 from tests.world.clients.raw_client import TIMEOUT_SECONDS, RawClient, encode_get, open_clients
 from tests.world.index.distributions import wheel
@@ -219,59 +219,129 @@ async def test_a_connection_that_is_used_the_short_way_alone_stays_open(tmp_path
         assert await fresh.is_closed()  # closed by the keep-alive timeout
 
 
-@pytest.mark.parametrize("moment", ["closing", "idle", "fault"])
-async def test_a_request_that_waits_for_its_turn_is_answered_whatever_comes_between(
-    moment: str, caplog: pytest.LogCaptureFixture
-) -> None:
+@dataclass
+class Served:
+    """Server on loopback whose responses are in memory, and the connections of its clients."""
+
+    begun: list[str]
+    """Paths of the requests that were begun."""
+    made: list[Connection]
+    address: tuple[str, int]
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[tuple[RawClient, Connection]]:
+        number = len(self.made)
+        reader, writer = await asyncio.open_connection(*self.address)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while len(self.made) <= number or self.made[number]._waiter is None:  # noqa: ASYNC110 - there is no event
+                await asyncio.sleep(0)
+        try:
+            yield RawClient(reader, writer), self.made[number]
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def serve_from_memory(headers: Mapping[str, Mapping[str, str]] | None = None) -> AsyncIterator[Served]:
+    """Start a server that begins each request by the fast path, with the given header fields by path."""
     begun: list[str] = []
+    made: list[Connection] = []
 
     class App(RespondingApp):
         def begin(self, head: RequestHead, peer: Peer) -> web.StreamResponse | Pending:
             assert peer == Peer("127.0.0.1", is_tls=False, own_port=peer.own_port)
             begun.append(head.path)
-            return BufferedResponse(headers={"X-Broken": "a\nb"} if moment == "fault" else {}, body=b"short")
+            return BufferedResponse(headers=(headers or {}).get(head.path, {}), body=head.path.encode())
 
     async def never(_request: web.BaseRequest) -> web.StreamResponse:
         raise AssertionError("there is no rest")
 
-    made: list[Connection] = []
-    punctual = server._HttpServer(
-        App(never), ServerSettings(), logging.getLogger("test"), connection_limit.ConnectionLimit(2)
-    )
+    punctual = server._HttpServer(App(never), ServerSettings(), logging.getLogger("test"))
 
     def making(seat: connection_limit.ConnectionSlot) -> Connection:
         made.append(punctual.make_protocol(seat))
         return made[-1]
 
     entrance = listener.Listener(
-        connection_limit.ConnectionLimit(2), making, ssl_context=None, handshake_timeout_seconds=1
+        connection_limit.ConnectionLimit(8), making, ssl_context=None, handshake_timeout_seconds=1
     )
     host, port = await entrance.open("127.0.0.1", 0)
-    reader, writer = await asyncio.open_connection(host, port)
-    client = RawClient(reader, writer)
     try:
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            while not made or made[0]._waiter is None:  # noqa: ASYNC110 - there is no event to await
-                await asyncio.sleep(0)
-        connection = made[0]
+        yield Served(begun, made, (host, port))
+    finally:
+        entrance.close()
+
+
+BROKEN = {"/broken": {"X-Broken": "a\nb"}}
+
+
+@pytest.mark.parametrize("iterations", [0, 1])
+@pytest.mark.parametrize("moment", ["closing", "idle", "another request", "fault"])
+async def test_a_request_that_waits_for_its_turn_is_answered_whatever_comes_between(
+    moment: str, iterations: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After one iteration of the event loop, the response is known and not sent."""
+    path = "/broken" if moment == "fault" else "/one"
+    async with serve_from_memory(BROKEN) as served, served.connect() as (client, connection):
         connection._next_keepalive_close_time = 0.0
-        connection.data_received(encode_get("/"))
+        connection.data_received(encode_get(path))
+        for _ in range(iterations):
+            await asyncio.sleep(0)
+        assert served.begun == [path] * iterations
         match moment:
             case "closing":
                 connection.close()
-                assert (await answer(client))[1] == b"short"
+                assert (await answer(client))[1] == b"/one"
                 assert await client.is_closed()
             case "idle":
                 connection._process_keepalive()
-                assert (await answer(client))[1] == b"short"
+                assert (await answer(client))[1] == b"/one"
+            case "another request":
+                connection.data_received(encode_get("/two"))
+                assert [(await answer(client))[1] for _ in range(2)] == [b"/one", b"/two"]
+                assert served.begun.pop() == "/two"
             case _:
                 # The connection is aborted if the response fails, because part of it may have been sent.
                 assert await client.is_closed()
                 assert "line break" in caplog.text
-        assert begun == ["/"]
-    finally:
-        writer.close()
-        entrance.close()
+        assert served.begun == [path]
+
+
+async def test_a_client_that_leaves_before_its_response_is_sent_disturbs_no_other() -> None:
+    async with serve_from_memory() as served, served.connect() as (_, leaving), served.connect() as (client, staying):
+        leaving.data_received(encode_get("/one"))
+        staying.data_received(encode_get("/two"))
+        await asyncio.sleep(0)
+        assert served.begun == ["/one", "/two"]
+        assert leaving.transport is not None
+        leaving.transport.abort()
+        assert (await answer(client))[1] == b"/two"
+
+
+async def test_responses_are_sent_after_each_other_and_one_that_fails_ends_its_own_connection(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps: list[str] = []
+    start_sending = BufferedResponse.start_sending
+
+    def record(response: BufferedResponse, transport: asyncio.Transport) -> None:
+        steps.append(f"send after {len(served.begun)}")
+        start_sending(response, transport)
+
+    monkeypatch.setattr(BufferedResponse, "start_sending", record)
+    async with (
+        serve_from_memory(BROKEN) as served,
+        served.connect() as (first, one),
+        served.connect() as (second, other),
+        served.connect() as (third, last),
+    ):
+        for connection, path in ((one, "/one"), (other, "/broken"), (last, "/three")):
+            connection.data_received(encode_get(path))
+        assert (await answer(first))[1] == b"/one"
+        assert await second.is_closed()
+        assert (await answer(third))[1] == b"/three"
+    assert steps == ["send after 3"] * 3
+    assert "line break" in caplog.text
 
 
 async def test_what_a_client_does_not_take_at_once_is_sent_as_he_takes_it(tmp_path: Path, tasks: list[str]) -> None:

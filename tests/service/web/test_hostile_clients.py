@@ -13,7 +13,7 @@ import pytest
 
 from assay.gate.judged_page import JudgedPage, RenderedPage
 from assay.simple.negotiate import PageFormat
-from assay.web.server.server import ServerTimeouts
+from assay.web.server.connection_server import ServerTimeouts
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.proxy.running_proxy import ATTESTED_ONLY_POLICY, SIMPLE_JSON, RunningProxy, run_test_proxy

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,14 @@ import pytest
 from cryptography import x509
 
 from assay.cli import run
+from assay.config import TlsSettings
 from assay.errors import ConfigurationError
 from assay.upstream.bulk_receiver import MIN_BULK_BYTES
+from assay.web.server.connection_server import ServerTimeouts
 from assay.web.server.tls import ServerCertificate
-from tests.world.index.distributions import wheel
+from tests.world.clients.raw_client import END_OF_HEAD, TIMEOUT_SECONDS, encode_get, open_clients
+from tests.world.index.distributions import make_incompressible_bytes, wheel
+from tests.world.index.fake_index import Index
 from tests.world.index.faulty_server import Corrupt
 from tests.world.proxy.auth_proxy import TOKEN, AuthProxy, make_tls_files, run_auth_proxy, write_credentials
 from tests.world.proxy.running_proxy import RunningProxy, make_configuration, run_test_proxy
@@ -94,6 +99,29 @@ async def test_a_certificate_that_cannot_be_used_is_a_reason_not_to_start(tmp_pa
     with pytest.raises(ConfigurationError, match=r"server\.tls: "):
         async with run_auth_proxy(tmp_path, tls=own.settings):
             pass
+
+
+def test_a_client_cannot_renegotiate(tmp_path: Path) -> None:
+    """`TlsTransport` relies on this: OpenSSL can then encrypt at any time."""
+    context = ServerCertificate(TlsSettings.model_validate(make_tls_files(tmp_path).settings)).context
+    assert context.options & ssl.OP_NO_RENEGOTIATION
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+async def test_a_client_that_begins_no_handshake_is_cut_and_others_are_served(tmp_path: Path) -> None:
+    own = make_tls_files(tmp_path)
+    async with Index() as index:
+        configuration = make_configuration(index, tmp_path / "assay", server={"port": 0, "tls": own.settings})
+        timeouts = ServerTimeouts(first_request=0.3)
+        async with (
+            run_test_proxy(index, tmp_path, configuration=configuration, timeouts=timeouts) as proxy,
+            open_clients(proxy) as clients,
+        ):
+            silent = await clients.connect()
+            prompt = await clients.connect(context=ssl.create_default_context(cafile=own.ca))
+            assert (await prompt.get("/healthz"))[0] == 200
+            assert await silent.is_closed()
+            assert (await prompt.get("/healthz"))[0] == 200
 
 
 async def test_no_wrong_byte_completes_over_https_either(tmp_path: Path) -> None:
@@ -194,3 +222,48 @@ async def test_an_authority_that_is_none_is_a_reason_not_to_start(tmp_path: Path
     with pytest.raises(ConfigurationError, match=r"indexes\[outer\]\.ca-file: .*none\.pem cannot be used"):
         async with chained(tmp_path, **{"ca-file": str(tmp_path / "none.pem")}):
             pass
+
+
+@pytest.mark.parametrize("size", [2**18 - 1, 2**18, 2**18 + 1, 3 * 2**18, 2**20 + 1, 2**22 - 1])
+async def test_a_file_of_any_number_of_pieces_comes_over_https(tmp_path: Path, size: int) -> None:
+    own, content = make_tls_files(tmp_path), make_incompressible_bytes(size)
+    async with run_auth_proxy(tmp_path, tls=own.settings) as there, open_clients(there.proxy) as clients:
+        listed = there.index.add(replace(there.listed.built, version="2.0", filename="widget-2.0.zip", content=content))
+        context = ssl.create_default_context(cafile=own.ca)
+        for _ in range(3):  # from the index, from the storage, and perhaps from memory
+            client = await clients.connect(context=context)
+            client.writer.write(encode_get(there.proxy.files_path(listed)))
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                assert (await client.reader.readuntil(END_OF_HEAD)).startswith(b"HTTP/1.1 200")
+                assert await client.reader.readexactly(size) == content
+            await there.proxy.wait_until_stored(listed)
+
+
+async def test_over_https_too_a_client_that_takes_nothing_is_cut_and_a_slow_one_is_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own, built = make_tls_files(tmp_path), wheel("large", "1.0", padding=12_000_000)
+    async with Index() as index:
+        listed = index.add(built)
+        configuration = make_configuration(index, tmp_path / "assay", server={"port": 0, "tls": own.settings})
+        timeouts = ServerTimeouts(stall=0.5)
+        async with (
+            run_test_proxy(index, tmp_path, configuration=configuration, timeouts=timeouts) as proxy,
+            open_clients(proxy) as clients,
+        ):
+            context = ssl.create_default_context(cafile=own.ca)
+            idle, slow = [await clients.connect(each, context) for each in ("127.0.0.2", "127.0.0.3")]
+            for client in (idle, slow):
+                client.writer.write(encode_get(proxy.files_path(listed)))
+            found = b""
+            assert (await slow.reader.readuntil(END_OF_HEAD)).startswith(b"HTTP/1.1 200")
+            while len(found) < len(built.content):
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    piece = await slow.reader.read(len(built.content) // 20)
+                assert piece, f"cut after {len(found)} bytes"
+                found += piece
+                await asyncio.sleep(0.05)
+            assert found == built.content, "a client may take longer than the timeout if it keeps reading"
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await idle.reader.readexactly(len(built.content))
+            assert caplog.messages.count("response-aborted") == 1

@@ -14,9 +14,12 @@ from tests.browser.scene import BAD, SCRIPT, scene
 from tests.contract.refusals_contract import make_refusal
 from tests.service.web.test_view_permissions import WHO, guarded
 from tests.world.clients.html_reader import read_harmless_page
-from tests.world.proxy.running_proxy import RunningProxy
+from tests.world.index.distributions import wheel
+from tests.world.index.fake_index import Index
+from tests.world.proxy.running_proxy import RunningProxy, run_test_proxy
 from tests.world.proxy.views_world import OPEN_POLICY
 
+YOUNG_POLICY = 'version = 1\n[[rules]]\nprojects = ["*"]\nmin-age = "3 days"\n'
 JSON = {"Accept": "application/json"}
 
 
@@ -109,7 +112,22 @@ async def test_refusals_survive_a_restart(tmp_path: Path) -> None:
         before = await read(proxy)
     async with scene(tmp_path, policy=OPEN_POLICY) as proxy:
         after = await read(proxy)
+        home = read_harmless_page((await proxy.get("/")).body).text
     assert [each for each in after["refusals"] if each["project"] == "denied"][-1:] == before["refusals"][-1:]
+    assert "denied: denied by the policy" in home
+    assert "refused requests1for withheld files, since the proxy started" in home, "of the file with an invalid name"
+
+
+async def test_the_message_names_the_nearest_approved_version_on_both_pages(tmp_path: Path) -> None:
+    async with Index() as index:
+        index.add(wheel("widget", "1.0"), upload_time="2026-05-30T12:00:00Z")
+        young = index.add(wheel("widget", "2.0"), upload_time="2026-06-30T12:00:00Z")
+        async with run_test_proxy(index, tmp_path, policy=YOUNG_POLICY) as proxy:
+            for _ in range(3):
+                assert (await proxy.get(proxy.files_path(young))).status == 403
+            for path, times in (("/", 1), ("/refusals", 3)):
+                page = read_harmless_page((await proxy.get(path)).body)
+                assert page.text.count("; nearest approved version: 1.0") == times
 
 
 async def test_a_user_sees_the_refusals_of_the_views_that_the_user_may_use(tmp_path: Path) -> None:

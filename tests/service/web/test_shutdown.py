@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 
-from assay.web.server.server import ServerTimeouts
+from assay.web.server.connection_server import ServerTimeouts
 from tests.world.index.distributions import wheel
 from tests.world.index.fake_index import Index
 from tests.world.proxy.running_proxy import run_test_proxy
@@ -70,13 +70,16 @@ async def test_after_kill_9_everything_finished_is_here_and_nothing_unfinished(t
             stall = index.stall(broken.path, after=500_000)
             request = asyncio.create_task(proxy.get(files_path(broken)))
             await stall.reached.wait()
+            unfinished = tmp_path / "storage" / "blobs" / "unfinished"
+            while not list(unfinished.iterdir()):  # noqa: ASYNC110 - the process has to be polled
+                await asyncio.sleep(0.01)
             proxy.process.kill()
             await proxy.ended()
             assert isinstance((await asyncio.gather(request, return_exceptions=True))[0], aiohttp.ClientError)
             stall.release.set()
-            assert list((tmp_path / "storage" / "blobs" / "unfinished").iterdir()), "left by the killed process"
+            assert list(unfinished.iterdir()), "left by the killed process"
         async with run_serve_session(index, tmp_path) as proxy:
-            assert list((tmp_path / "storage" / "blobs" / "unfinished").iterdir()) == [], "removed at the start"
+            assert list(unfinished.iterdir()) == [], "removed at the start"
             for listed in (done, broken):
                 assert await proxy.get(files_path(listed)) == (200, listed.built.content)
             assert index.count(done.path) == 1

@@ -184,7 +184,7 @@ async def test_a_refused_policy_file_is_on_the_pages_of_its_view_and_in_readyz_w
             return answer.status, answer.json()
 
         assert not any("is refused" in text for text in await read_pages())
-        assert await read_problems() == (200, {"ready": True, "problems": {}})
+        assert await read_problems() == (200, {"ready": True, "problems": {}, "degraded": []})
         file.write_text(REFUSED_POLICY)
         assert not await watch.reload_if_changed()
         home, policy, *others = await read_pages()
@@ -197,12 +197,12 @@ async def test_a_refused_policy_file_is_on_the_pages_of_its_view_and_in_readyz_w
         assert view.policy_file.rejection is not None
         assert await read_problems() == (
             200,
-            {"ready": True, "problems": {"policy of view strict": view.policy_file.rejection}},
+            {"ready": True, "problems": {"policy of view strict": view.policy_file.rejection}, "degraded": []},
         )
         file.write_text(OPEN_POLICY)
         await watch.reload_if_changed()
         assert not any("is refused" in text for text in await read_pages())
-        assert await read_problems() == (200, {"ready": True, "problems": {}})
+        assert await read_problems() == (200, {"ready": True, "problems": {}, "degraded": []})
 
 
 async def test_a_refused_policy_does_not_hide_a_failed_check(tmp_path: Path) -> None:
@@ -211,7 +211,8 @@ async def test_a_refused_policy_does_not_hide_a_failed_check(tmp_path: Path) -> 
         proxy.readiness.is_stopping = True
         answer = await proxy.get("/readyz")
     assert answer.status == 503
-    assert answer.json() == {"ready": False, "problems": {"policy": "policy.toml:1: no", "server": "shutting down"}}
+    problems = {"policy": "policy.toml:1: no", "server": "shutting down"}
+    assert answer.json() == {"ready": False, "problems": problems, "degraded": []}
 
 
 async def test_the_first_page_says_which_policy_is_in_force_and_what_the_counts_mean(proxy: RunningProxy) -> None:

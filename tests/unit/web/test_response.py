@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
@@ -165,3 +165,31 @@ async def test_an_answer_can_be_the_last_of_its_connection() -> None:
         answer = await told(port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert answer.count(b"HTTP/1.1 200 OK") == 1
     assert b"Connection: close" in answer
+
+
+class TransportWithTls(asyncio.Transport):
+    """Transport that encrypts: it has no socket to write to, and each call makes a packet."""
+
+    def __init__(self) -> None:
+        super().__init__({"sslcontext": object()})
+        self.packets: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.packets.append(bytes(data))
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        parts = [bytes(each) for each in list_of_data]
+        assert all(parts), "the result of SSL_write_ex for no data is undefined"
+        self.packets.append(b"".join(parts))
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("body", BODIES, ids=len)
+def test_with_tls_the_head_is_sent_together_with_the_beginning_of_the_body(body: bytes) -> None:
+    transport = TransportWithTls()
+    BufferedResponse(headers={}, body=body).start_sending(transport)
+    status, headers, found = taken_apart(b"".join(transport.packets))
+    assert (status, headers["Content-Length"], found) == ("HTTP/1.1 200 OK", str(len(body)), body)
+    assert len(transport.packets) == max(1, -(-len(body) // 65_536))

@@ -92,6 +92,7 @@ class HostedResponder:
     async def _list(self, exchange: Exchange, name: str, _request: web.BaseRequest) -> web.StreamResponse:
         uploads, index = self._require_index(name)
         _check_manager(exchange, index)
+        await uploads.storage.refresh(name)
         found = (uploads.storage.find_project(name, project) for project in uploads.storage.list_projects(name))
         return web.json_response(
             {"index": name, "projects": [_describe_project(each) for each in found if each is not None]},
@@ -101,6 +102,7 @@ class HostedResponder:
     async def _change(self, exchange: Exchange, route: HostedChange, request: web.BaseRequest) -> web.StreamResponse:
         uploads, index = self._require_index(route.index)
         _check_manager(exchange, index)
+        await uploads.storage.refresh(index.name)
         project = uploads.storage.find_project(index.name, route.project)
         if project is None:
             raise NotFoundError(f"the index {index.name} has no project {route.project}")

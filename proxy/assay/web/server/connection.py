@@ -1,8 +1,12 @@
 """Connection of one client: its limits, and a fast path that answers from memory without a task.
 
 The fast path works as follows. When aiohttp's parser has read the head of a request, this module calls
-`Application.begin`. If the result is a response in memory, it is written at once, and the request is removed from
-aiohttp's queue. aiohttp's task is not woken, and the objects that aiohttp makes for a handler are not needed.
+`Application.begin`. If the result is a response in memory, it is written in the next iteration of the event loop, and
+the request is removed from aiohttp's queue. aiohttp's task is not woken, and the objects that aiohttp makes for a
+handler are not needed.
+
+If a response in memory must wait for its audit entry, the connection sends it when the entry is written. If meanwhile
+another request arrives, the server stops or the entry cannot be written, aiohttp's task is woken, and sends it instead.
 
 In all other cases aiohttp's task is woken. The task completes an unfinished exchange, or sends the rest of a response
 that the client did not take at once.
@@ -16,6 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Any, TypeAlias
 
 from aiohttp import web
@@ -26,6 +31,7 @@ from assay.web.exchange import Peer, Pending, RequestHead
 from assay.web.files import STALL_TIMEOUT_SECONDS
 from assay.web.response import BufferedResponse
 from assay.web.server.connection_limit import ConnectionSlot
+from assay.web.server.response_batch import ResponseBatch
 
 Begin: TypeAlias = Callable[[RequestHead, Peer], web.StreamResponse | Pending]
 """Type of `Application.begin`."""
@@ -39,6 +45,7 @@ class Connection(web.RequestHandler):
         slot: slot of the connection in the connection limit. The server releases it when the connection is lost.
         begin: `Application.begin`, which the connection calls when it has read the head of a request. None if aiohttp's
             task calls it instead.
+        batch: batch of the responses of all connections.
         first_request_timeout_seconds: maximum seconds until the first request is complete. aiohttp's own keep-alive
             timeout begins only after the first request.
         stall_timeout_seconds: seconds in which the client must take a part of a response (see `web.files`).
@@ -46,6 +53,7 @@ class Connection(web.RequestHandler):
     """
 
     __slots__ = (
+        "_batch",
         "_begin",
         "_begun",
         "_begun_context",
@@ -63,6 +71,7 @@ class Connection(web.RequestHandler):
         manager: web.Server,
         slot: ConnectionSlot,
         begin: Begin | None,
+        batch: ResponseBatch,
         *,
         first_request_timeout_seconds: float,
         stall_timeout_seconds: float = STALL_TIMEOUT_SECONDS,
@@ -75,6 +84,7 @@ class Connection(web.RequestHandler):
         self.open_transport: asyncio.Transport | None = None
         self._server = manager
         self._begin = begin
+        self._batch = batch
         self._begun: web.StreamResponse | Pending | None = None
         self._begun_context = Context()
         self._context = Context()
@@ -112,12 +122,7 @@ class Connection(web.RequestHandler):
             super().data_received(data)
 
     def _answer_soon(self, waiter: asyncio.Future[None]) -> None:
-        """Schedule the answer.
-
-        Before it runs, the event loop reads the requests of other clients that have already arrived. All these requests
-        are then answered directly after each other. A proxy in front, which reads the responses, is woken only once. A
-        page of 100 files takes 48 µs this way instead of 57 µs.
-        """
+        """Schedule the answer. Before it runs, the event loop reads the requests that have already arrived."""
         # A copy of the connection's context is used, because the current context may be that of an earlier request:
         # after a file is sent, asyncio resumes reading in the task that sent it.
         asyncio.get_running_loop().call_soon(self._answer_or_wake, waiter, context=self._context.copy())
@@ -137,14 +142,14 @@ class Connection(web.RequestHandler):
         super().close()
 
     def _answer_or_wake(self, waiter: asyncio.Future[None]) -> None:
-        if not waiter.done() and not self._answer():
+        if not waiter.done() and not self._answer(waiter):
             waiter.set_result(None)
 
-    def _answer(self) -> bool:
-        """Answer the only request in aiohttp's queue; return True if it was answered and removed from the queue.
+    def _answer(self, waiter: asyncio.Future[None]) -> bool:
+        """Begin to answer the only request in aiohttp's queue; return True if the task need not be woken now.
 
-        If the request cannot be answered at once, return False. aiohttp's task then answers the request. If an exchange
-        or a response has been begun, the task completes it.
+        The response is then sent soon, or waits for its audit entry. If the result is False, aiohttp's task answers the
+        request. If an exchange or a response has been begun, the task completes it.
         """
         begin, message, transport = self._begin, peek_plain_get(self), self.transport
         if begin is None or message is None or transport is None:
@@ -153,26 +158,61 @@ class Connection(web.RequestHandler):
             return False
         try:
             begun = begin(message, self.peer)
-            if not isinstance(begun, BufferedResponse):
-                self._leave_to_task(begun)
-                return False
-            begun.start_sending(transport)
+        except BaseException:
+            transport.abort()
+            raise
+        # The context, which has the id and the view of the request, is for the task.
+        self._begun, self._begun_context = begun, copy_context()
+        if isinstance(begun, BufferedResponse):
+            self._batch.add(partial(self._send, begun, waiter))
+            return True
+        recorded = begun.recorded if isinstance(begun, Pending) else None
+        if recorded is None or not isinstance(recorded.response, BufferedResponse):
+            return False
+        recorded.entry.add_done_callback(partial(self._answer_recorded, begun, waiter))
+        return True
+
+    def _answer_recorded(self, begun: web.StreamResponse | Pending, waiter: asyncio.Future[None]) -> None:
+        """Send a response whose audit entry is written, unless aiohttp's task has been woken meanwhile."""
+        if waiter.done() or self._begun is not begun or not isinstance(begun, Pending) or begun.recorded is None:
+            return
+        response, transport = begun.recorded.response, self.transport
+        if (
+            begun.recorded.entry.error is not None
+            or not isinstance(response, BufferedResponse)
+            or transport is None
+            or transport.is_closing()
+        ):
+            waiter.set_result(None)
+            return
+        begun.exchange.finish(response)
+        self._begun = response
+        # Not in the batch: the entries of several requests are written together, so their responses follow each other.
+        self._send(response, waiter)
+
+    def _send(self, response: BufferedResponse, waiter: asyncio.Future[None]) -> None:
+        """Send a response to the only request in aiohttp's queue, and remove the request from the queue.
+
+        Wake the task if the client does not take all of it now, or the connection is closing. Do nothing if the task
+        was woken meanwhile: it sends the response.
+        """
+        if waiter.done() or self._begun is not response:
+            return
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            waiter.set_result(None)
+            return
+        try:
+            response.start_sending(transport)
         except BaseException:
             transport.abort()  # part of the response may have been sent, so no other response may follow
             raise
         if transport.get_write_buffer_size():
-            self._leave_to_task(begun)  # the task waits until the client takes the rest
-            return False
+            waiter.set_result(None)
+            return
+        self._begun = None
         self._first_request_timer.cancel()
         discard_answered_request(self, self._server)
-        return True
-
-    def _leave_to_task(self, begun: web.StreamResponse | Pending) -> None:
-        """Keep `begun` for aiohttp's task, together with a copy of the current context.
-
-        The context has the id and the view of the request.
-        """
-        self._begun, self._begun_context = begun, copy_context()
 
     def _abort_silent(self) -> None:
         if self.transport is not None:

@@ -63,12 +63,19 @@ class ConnectionLimit:
         max_connections: maximum number of connections, without those in probe slots. One network may use half of them.
         is_shared_address: returns True for an address that many clients share, for example that of a proxy in front.
             The limit for one network does not apply to such an address.
+        on_change: called with the number of open connections after each change of it.
     """
 
-    def __init__(self, max_connections: int, is_shared_address: Callable[[str], bool] = lambda _: False) -> None:
+    def __init__(
+        self,
+        max_connections: int,
+        is_shared_address: Callable[[str], bool] = lambda _: False,
+        on_change: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self.max_connections = max_connections
         self._max_per_address = max(1, max_connections // 2)
         self._is_shared_address = is_shared_address
+        self._on_change = on_change
         self._regular_counts = Counter[str]()
         self._probe_counts = Counter[str]()
 
@@ -83,23 +90,24 @@ class ConnectionLimit:
         if self._regular_counts.total() < self.max_connections and (
             shared or self._regular_counts[block] < self._max_per_address
         ):
-            return _acquire_slot(self._regular_counts, block, probe_only=False)
+            return self._acquire_slot(self._regular_counts, block, probe_only=False)
         if self._probe_counts.total() < PROBE_SLOTS and (
             shared or self._probe_counts[block] < _PROBE_SLOTS_PER_ADDRESS
         ):
-            return _acquire_slot(self._probe_counts, block, probe_only=True)
+            return self._acquire_slot(self._probe_counts, block, probe_only=True)
         return None
 
+    def _acquire_slot(self, counts: Counter[str], network: str, *, probe_only: bool) -> ConnectionSlot:
+        counts[network] += 1
+        self._on_change(self.open_connections)
 
-def _acquire_slot(counts: Counter[str], network: str, *, probe_only: bool) -> ConnectionSlot:
-    counts[network] += 1
+        def leave() -> None:
+            counts[network] -= 1
+            if not counts[network]:
+                del counts[network]  # earlier addresses use no memory
+            self._on_change(self.open_connections)
 
-    def leave() -> None:
-        counts[network] -= 1
-        if not counts[network]:
-            del counts[network]  # earlier addresses use no memory
-
-    return ConnectionSlot(leave, probe_only=probe_only)
+        return ConnectionSlot(leave, probe_only=probe_only)
 
 
 def _get_client_network(address: str) -> str:

@@ -18,6 +18,7 @@ from assay import telemetry
 from assay.errors import ConfigurationError
 from assay.telemetry import metrics
 from assay.web.server.connection_limit import ConnectionLimit, ConnectionSlot
+from assay.web.tls_transport import TlsTransport, create_receive_buffer
 
 _BACKLOG = 1024
 _ACCEPT_BATCH_SIZE = 64
@@ -36,6 +37,7 @@ class Listener:
             is lost.
         ssl_context: SSL context; None if connections are not encrypted.
         handshake_timeout_seconds: maximum seconds for the TLS handshake.
+        setting: keys of the configuration that have the address, for error messages.
         accept_pause_seconds: pause in accepting connections, see `ACCEPT_PAUSE_SECONDS`.
     """
 
@@ -46,6 +48,7 @@ class Listener:
         *,
         ssl_context: ssl.SSLContext | None,
         handshake_timeout_seconds: float,
+        setting: str = "server.host, server.port",
         accept_pause_seconds: float = ACCEPT_PAUSE_SECONDS,
     ) -> None:
         self._accept_pause = accept_pause_seconds
@@ -53,6 +56,8 @@ class Listener:
         self._protocol = protocol_factory
         self._context = ssl_context
         self._handshake_timeout = handshake_timeout_seconds
+        self._receive_buffer = create_receive_buffer()
+        self._setting = setting
         self._sockets: list[socket.socket] = []
         self._connecting: set[asyncio.Task[None]] = set()
         self._pause_timers: set[asyncio.TimerHandle] = set()
@@ -73,9 +78,10 @@ class Listener:
                 self._sockets.append(_open_listening_socket(family, address))
         except OSError as error:
             self.close()
-            hint = "; another port: --port or server.port" if error.errno == errno.EADDRINUSE else ""
+            is_taken = error.errno == errno.EADDRINUSE and self._setting.startswith("server.")
+            hint = "; another port: --port or server.port" if is_taken else ""
             raise ConfigurationError(
-                f"server.host, server.port: cannot listen on {host}:{port}: {error.strerror or error}{hint}"
+                f"{self._setting}: cannot listen on {host}:{port}: {error.strerror or error}{hint}"
             ) from error
         for listener in self._sockets:
             self._start_accepting(listener)
@@ -120,26 +126,32 @@ class Listener:
             if slot is None:
                 connection.close()
                 continue
-            metrics.CONNECTIONS.set(self._limit.open_connections)
             task = asyncio.create_task(self._start_connection(connection, slot), name="connect")
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
 
     async def _start_connection(self, connection: socket.socket, slot: ConnectionSlot) -> None:
-        loop = asyncio.get_running_loop()
+        loop, make_protocol = asyncio.get_running_loop(), partial(self._protocol, slot)
         try:
-            await loop.connect_accepted_socket(
-                partial(self._protocol, slot),
-                connection,
-                ssl=self._context,
-                ssl_handshake_timeout=None if self._context is None else self._handshake_timeout,
-            )
+            if self._context is None:
+                await loop.connect_accepted_socket(make_protocol, connection)
+            else:
+                make_transport = partial(TlsTransport, self._context, make_protocol, self._receive_buffer)
+                _, tls = await loop.connect_accepted_socket(make_transport, connection)
+                await self._complete_handshake(tls)
         except BaseException as error:
             connection.close()
             slot.release()
-            metrics.CONNECTIONS.set(self._limit.open_connections)
             if not isinstance(error, OSError):  # OSError: the client disconnected, or the TLS handshake failed
                 raise
+
+    async def _complete_handshake(self, tls: TlsTransport) -> None:
+        try:
+            async with asyncio.timeout(self._handshake_timeout):
+                await tls.handshake
+        except BaseException:
+            tls.abort()
+            raise
 
     def report_refusal(self, action: str) -> None:
         """Count a refused connection. Log a warning, but at most one within `accept_pause_seconds`.

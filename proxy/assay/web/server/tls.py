@@ -62,6 +62,7 @@ class ServerCertificate:
 def _create_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # `TlsTransport` relies on it
     context.set_alpn_protocols(["http/1.1"])
     return context
 

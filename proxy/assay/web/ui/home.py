@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from assay.gate.hidden_versions import HiddenVersion, Hiding
 from assay.indexes import is_loopback, split_host
 from assay.policy.language.model import Mode, Policy, Showing
 from assay.policy.language.times import format_instant
-from assay.policy.reasons import reasons_to_json
+from assay.simple.filename import parse_filename
+from assay.simple.model import NormalizedName
 from assay.units import format_size
 from assay.web.ui.layout import render_facts, render_instant, render_page, render_table
 from assay.web.ui.markup import Child, Markup, element, escape_lines, join_markup, markup_if
 from assay.web.ui.policy import describe_showing, render_rejection
-from assay.web.ui.refusals import Refusal
-from assay.web.ui.releases import build_file_url
+from assay.web.ui.refusals import RecentRefusal
+from assay.web.ui.releases import build_row_url
 
 _PLACEHOLDER_ORIGIN = "http://ADDRESS"
 
@@ -63,13 +63,15 @@ class HomeContext:
     """Name and path of each other view that the user may use."""
 
 
-def render_home_page(context: HomeContext, stats: HomeStats, refusals: tuple[Refusal, ...], now: datetime) -> bytes:
+def render_home_page(
+    context: HomeContext, stats: HomeStats, refusals: tuple[RecentRefusal, ...], now: datetime
+) -> bytes:
     """Return the home page of a view as UTF-8 HTML.
 
     Args:
         context: view, address and policy of the page.
         stats: statistics to show.
-        refusals: recent refusals, newest first.
+        refusals: recent refusals and hidden versions, the latest first.
         now: current time in UTC.
     """
     return render_page(
@@ -221,9 +223,9 @@ def _render_stats(stats: HomeStats) -> Markup:
     return element("dl", *cards, class_="counts")
 
 
-def _render_refusals(refusals: tuple[Refusal, ...]) -> Markup:
+def _render_refusals(refusals: tuple[RecentRefusal, ...]) -> Markup:
     if not refusals:
-        return element("p", "No refusals since the proxy started.")
+        return element("p", "No recorded refusals.")
     return render_table(
         "Recent refusals",
         ("Time", "Event", "File", "Rule", "Reason"),
@@ -231,23 +233,18 @@ def _render_refusals(refusals: tuple[Refusal, ...]) -> Markup:
     )
 
 
-def _render_refusal_row(refusal: Refusal) -> tuple[Child, ...]:
-    file, reasons = refusal.withheld.file, reasons_to_json(refusal.withheld)
-    project = file.distribution.project if file.distribution is not None else None
-    name = element("code", file.filename)
+def _render_refusal_row(refusal: RecentRefusal) -> tuple[Child, ...]:
+    name = element("code", refusal.filename)
     return (
         render_instant(refusal.time),
-        _describe_event(refusal.hidden),
-        name if project is None else element("a", name, href=build_file_url("", project, file)),
-        refusal.withheld.rule or "no rule",
-        join_markup((element("strong", reasons[0]["code"]), ": ", reasons[0]["message"])),
+        refusal.event,
+        name if refusal.project is None else _link_to_file(name, refusal.project, refusal.filename),
+        refusal.rule or "no rule",
+        join_markup((element("strong", refusal.code), ": ", refusal.message)),
     )
 
 
-def _describe_event(hidden: HiddenVersion | None) -> str:
-    """Return the event of a row: a refused request, or a requested page that hides a version."""
-    if hidden is None:
-        return "request refused"
-    if hidden.hiding is Hiding.NEWEST:
-        return f"newest version {hidden.version} withheld"
-    return f"wheels of {hidden.version} withheld, only an sdist is left"
+def _link_to_file(name: Markup, project: NormalizedName, filename: str) -> Markup:
+    distribution = parse_filename(filename, project).distribution
+    version = None if distribution is None else distribution.version
+    return element("a", name, href=build_row_url("", project, version, filename))

@@ -11,12 +11,12 @@ import hashlib
 from base64 import b64encode
 from collections.abc import Mapping
 from datetime import datetime
-from importlib.metadata import version
 from typing import Final
 
 from assay.policy.language.times import format_instant
 from assay.policy.reasons import ReasonJson
 from assay.simple.search import MAX_SEARCH_CHARS
+from assay.telemetry.build import get_version
 from assay.web.ui.markup import Child, Markup, element, join_markup
 
 _STYLESHEET: Final = """
@@ -98,7 +98,7 @@ tbody tr:last-child{border-bottom:0}
 td{padding:.1rem 0;border:0;overflow-wrap:anywhere}td:empty{display:none}
 td::before{content:attr(data-label)": ";color:var(--soft)}td .short{white-space:normal}}
 """
-VERSION: Final = version("assay-proxy")
+VERSION: Final = get_version()
 """Version of Assay, which the footer shows."""
 _NAVIGATION: Final = (("Overview", "overview"), ("Refusals", "refusals"), ("Policy", "policy"))
 """Title and path of each page in the navigation. The list of all projects (``/simple/``) is not among them, because it

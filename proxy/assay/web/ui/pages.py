@@ -1,7 +1,7 @@
 """Responses to requests for HTML pages.
 
-This module keeps the recent refusals of a view and reads the other facts from the gate. The other modules of this
-package render the pages as pure functions of these facts. The page of a large project is rendered in a thread.
+This module reads the facts from the gate and from the record of refused requests. The other modules of this package
+render the pages as pure functions of these facts. The page of a large project is rendered in a thread.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from aiohttp import web
 
 from assay.assembly import View
 from assay.config import HelpSettings, ServerSettings
-from assay.gate.hidden_versions import HiddenVersion
 from assay.gate.release_words import classify_page
 from assay.policy.verdict import Withheld
-from assay.ports import Storage
+from assay.ports import RefusalFilter, Storage
 from assay.simple.namespaces import read_namespaces
 from assay.views import DEFAULT_VIEW, ViewSettings
 from assay.web.exchange import Exchange
@@ -27,7 +26,7 @@ from assay.web.routing.routes import HomePage, PolicyPage, ProjectPage
 from assay.web.ui.home import HomeContext, HomeStats, render_home_page
 from assay.web.ui.policy import render_policy_page
 from assay.web.ui.project import ProjectFacts, Selection, render_project_page
-from assay.web.ui.refusals import RefusalLog
+from assay.web.ui.refusals import MAX_SEARCHED, list_recent
 from assay.web.ui.releases import UndecidedFile
 from assay.web.ui.responses import build_html_response
 from assay.web.ui.withheld import WithheldContext, render_withheld_page
@@ -41,7 +40,7 @@ class UiResponder:
 
     Args:
         view: the view whose verdicts and policy are shown.
-        store: the storage, which all views share; the home page shows its statistics.
+        store: the storage, which all views share; the home page shows its statistics and refusals.
         settings: settings that determine the proxy's own address.
         clock: returns the current time in UTC.
         other_views: views to which the home page links. A user sees only the views that the user may use.
@@ -64,11 +63,11 @@ class UiResponder:
         self._clock = clock
         self._others = tuple(other_views)
         self._help_settings = help_settings
-        self._refusals = RefusalLog()
+        self._refused = 0
 
-    def record_refusal(self, withheld: Withheld) -> None:
-        """Record for the home page that a request for this withheld file was refused now."""
-        self._refusals.add(withheld, self._clock())
+    def count_refusal(self) -> None:
+        """Count a refused request for the home page."""
+        self._refused += 1
 
     def render_withheld(self, withheld: Withheld, request_id: str | None, root: str) -> bytes:
         """Return the page for a refused request as UTF-8 HTML.
@@ -99,10 +98,6 @@ class UiResponder:
         name = self._view.settings.name
         return None if name == DEFAULT_VIEW else name
 
-    def record_hidden(self, hidden: HiddenVersion) -> None:
-        """Record for the home page that a page which hides this version was requested now."""
-        self._refusals.add_hidden(hidden, self._clock())
-
     async def respond(
         self,
         exchange: Exchange,
@@ -129,19 +124,23 @@ class UiResponder:
                 return render_policy_page(gate.policy, gate.showing, self._clock(), rejection)
 
     async def _render_home(self, exchange: Exchange) -> bytes:
-        judged, blobs = self._view.gate.list_cached_pages(), await self._store.blobs.stats()
+        own = self._view.settings
+        blobs = await self._store.blobs.stats()
+        refused = await self._store.refusals.find(RefusalFilter(views=[own.name]), limit=MAX_SEARCHED)
+        judged = self._view.gate.list_cached_pages()
+        reports = [page.hidden for page in judged if page.hidden is not None]
         counts = HomeStats(
             projects=len(judged),
             approved=sum(len(page.listing.approved) for page in judged),
             withheld=sum(len(page.listing.withheld) for page in judged),
             blobs=blobs.count,
             blob_bytes=blobs.size,
-            hidden=sum(len(page.hidden.versions) for page in judged if page.hidden is not None),
-            refused=self._refusals.count,
+            hidden=sum(len(report.versions) for report in reports),
+            refused=self._refused,
         )
+        recent = list_recent(refused, reports)
         peer = exchange.peer
         origin = resolve_origin(exchange.head.headers, peer=peer.address, tls=peer.is_tls, settings=self._settings)
-        own = self._view.settings
         context = HomeContext(
             origin=origin,
             showing=self._view.gate.showing,
@@ -152,7 +151,7 @@ class UiResponder:
             view=self._shown_name,
             others=tuple((each.name, each.path) for each in self._others if each.admits(exchange.user)),
         )
-        return render_home_page(context, counts, self._refusals.recent(), self._clock())
+        return render_home_page(context, counts, recent, self._clock())
 
     async def _render_project(self, route: ProjectPage) -> bytes:
         judged = await self._view.gate.get_page(route.project)

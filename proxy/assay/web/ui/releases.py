@@ -173,8 +173,21 @@ def build_version_url(root: str, project: NormalizedName, version: str) -> str:
 
 def build_file_url(root: str, project: NormalizedName, file: File) -> str:
     """Return the URL of a file on the page of a project. The arguments are those of `build_version_url`."""
-    version = NO_VERSION if file.distribution is None else str(file.distribution.version)
-    return f"{root}project/{project}?version={quote(version, safe='')}#{get_file_anchor(file.filename)}"
+    version = None if file.distribution is None else file.distribution.version
+    return build_row_url(root, project, version, file.filename)
+
+
+def build_row_url(root: str, project: NormalizedName, version: Version | None, filename: str) -> str:
+    """Return the URL that `build_file_url` returns, for a file of which only the filename is known.
+
+    Args:
+        root: relative URL of the view's home page.
+        project: project of the file.
+        version: version of the file; None if the filename has no version.
+        filename: filename.
+    """
+    selected = NO_VERSION if version is None else quote(str(version), safe="")
+    return f"{root}project/{project}?version={selected}#{get_file_anchor(filename)}"
 
 
 def get_version_anchor(version: str) -> str:

@@ -1,0 +1,1 @@
+"""Listener for the other replicas, which stream running downloads from this one."""
