@@ -7,8 +7,10 @@ PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 # Use only the index of the lock file: a developer's find-links or extra indexes must not supply packages to a security tool.
 export PIP_CONFIG_FILE := /dev/null
 unexport PIP_FIND_LINKS PIP_EXTRA_INDEX_URL
+# Without stored bytecode, each process compiles the whole package, 0.4 s. The tests start many processes.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install install-dev serve demo screenshots reference test test-long coverage fuzz crash soak bench dist sbom lint format lock clean
+.PHONY: help install install-scale install-dev serve demo screenshots reference test test-long coverage fuzz crash soak scale bench dist sbom lint format lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -35,6 +37,11 @@ install: $(VENV)/.installed  ## install the proxy and its pinned dependencies in
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(call into-venv,$@,,20 seconds)
 
+install-scale: $(VENV)/.installed-scale  ## install what several replicas with [storage.shared] need, too
+$(VENV)/.installed-scale: $(VENV)/.installed requirements-scale.lock
+	@$(PIP_INSTALL) -r requirements-scale.lock
+	@touch $@
+
 install-dev: $(VENV)/.installed-dev
 $(VENV)/.installed-dev: requirements.lock requirements-dev.lock pyproject.toml
 	$(call into-venv,$@,requirements-dev.lock $(DEV_FLAGS),a minute)
@@ -55,14 +62,14 @@ reference: $(VENV)/.installed  ## generate docs/configuration.md, docs/policy.md
 	$(BIN)/python -m docs.reference
 
 test: $(VENV)/.installed-dev  ## run all tests except the long ones
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long and not scale" $(PYTEST_ARGS)
 
 test-long: $(VENV)/.installed-dev  ## run the long tests: attestation documents, hundreds of crashes, 100 MB to 50 clients
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m long $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "long and not scale" $(PYTEST_ARGS)
 
 coverage: $(VENV)/.installed-dev  ## run the tests with branch coverage; fail below the limit in pyproject.toml
 	$(BIN)/coverage erase
-	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/coverage run -m pytest -n 2 --dist worksteal -m "not long" $(PYTEST_ARGS)
+	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/coverage run -m pytest -n 2 --dist worksteal -m "not long and not scale" $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -75,6 +82,10 @@ crash: $(VENV)/.installed-dev  ## kill the store, and the proxy under load, hund
 
 soak: $(VENV)/.installed-dev  ## run a mixed load of pip and uv with faults for SOAK_SECONDS (default: 1800)
 	SOAK_SECONDS=$(or $(SOAK_SECONDS),1800) $(BIN)/python -m pytest -m long tests/faults/test_soak.py $(PYTEST_ARGS)
+
+SCALE_MARK := scale
+scale: $(VENV)/.installed-dev  ## run three replicas with PostgreSQL and S3 through kills, outages and upgrades (SCALE_MARK="scale and not long": short forms)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(SCALE_MARK)" tests/scale $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed-dev  ## compare Assay with nginx, a plain aiohttp server and peers (CASES="warm cold …"), or with another checkout (BASE=…)
 	bash benchmarks/install-peers.sh $(if $(BASE),without-peers) || echo "bench: some peers could not be installed and are left out"
@@ -106,9 +117,11 @@ format: $(VENV)/.installed-dev  ## fix and format the code with ruff
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --default-index https://pypi.org/simple/
 lock: $(VENV)/.installed-dev  ## update the lock files (needs the network)
 	$(BIN)/$(LOCK) --upgrade pyproject.toml --group build -o requirements.lock
-	$(BIN)/$(LOCK) pyproject.toml --extra otel --group build --group dev -c requirements.lock -o requirements-dev.lock
+	$(BIN)/$(LOCK) pyproject.toml --extra otel --extra scale --group build --group dev -c requirements.lock -o requirements-dev.lock
 	{ head -n 1 demo/pip.lock; sed -n '/^pip==/,/sha256:[0-9a-f]*$$/p' requirements-dev.lock; } > demo/pip.lock.new
 	mv demo/pip.lock.new demo/pip.lock
+	{ head -n 1 requirements-scale.lock; for package in asyncpg obstore; do sed -n "/^$$package==/,/sha256:[0-9a-f]*$$/p" requirements-dev.lock; done; } > requirements-scale.lock.new
+	mv requirements-scale.lock.new requirements-scale.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

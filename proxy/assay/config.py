@@ -33,7 +33,7 @@ from assay.operator_files import read_text
 from assay.provenance.sources.settings import EvidenceSettings, GitHubSourceSettings, check_source_names
 from assay.settings import Settings, find_close_match, make_key_error, parse_toml, validate_table
 from assay.store.settings import StorageSettings
-from assay.telemetry.audit_trail import AuditSettings
+from assay.telemetry.audit_trail import AuditSettings, AuditSink
 from assay.units import Duration
 from assay.views import ViewSettings, list_views, validate_views
 
@@ -50,6 +50,8 @@ _PATH_SETTINGS = (
     ("policy",),
     ("storage", "directory"),
     ("storage", "hosted"),
+    ("storage", "shared", "password-file"),
+    ("storage", "shared", "key-file"),
     ("audit", "path"),
     ("server", "tls", "certificate"),
     ("server", "tls", "key"),
@@ -305,17 +307,30 @@ class Configuration(Settings):
 
     @model_validator(mode="after")
     def _require_hosting(self) -> Self:
-        """Check that hosted indexes have a directory, and that their users can be authenticated."""
+        """Check that hosted indexes have a place for their files, and that their users can be authenticated."""
         for position, index in enumerate(self.indexes):
             if not index.is_hosted:
                 continue
-            if self.storage.hosted is None:
+            shared = self.storage.shared
+            if shared is None and self.storage.hosted is None:
                 expected = "a directory for the files of the hosted index " + index.name
                 raise make_key_error(("storage", "hosted"), expected=expected, found=None)
+            if shared is not None and shared.objects is None:
+                expected = "an object storage for the files of the hosted index " + index.name
+                raise make_key_error(("storage", "shared", "objects"), expected=expected, found=None)
             if self.server.auth is None and (index.uploaders or index.managers):
                 key = "uploaders" if index.uploaders else "managers"
                 expected = "a [server.auth] table, which defines the users"
                 raise make_key_error(("indexes", position, key), expected=expected, found=[])
+        return self
+
+    @model_validator(mode="after")
+    def _require_archive(self) -> Self:
+        """Check that an audit trail of several replicas has a place for its parts."""
+        shared = self.storage.shared
+        if self.audit.sink is AuditSink.OBJECTS and (shared is None or shared.objects is None):
+            expected = 'an object storage for the audit trail, which audit.sink = "objects" needs'
+            raise make_key_error(("storage", "shared", "objects"), expected=expected, found=None)
         return self
 
     @model_validator(mode="after")
@@ -421,11 +436,11 @@ def _apply_variable(table: dict[str, Any], variable: str, text: str) -> None:
     elif expected is int and text.isdecimal() and text.isascii():
         value = int(text)
     # The value is validated without the file first, so that an error names the variable and not the file. Tables under
-    # `roots` and `tls` have required keys, which may be in the file.
+    # `roots`, `tls` and `shared` have required keys, which may be in the file.
     leaf: dict[str, Any] = {keys[-1]: value}
     for key in reversed(keys[:-1]):
         leaf = {key: leaf}
-    if "roots" not in keys and "tls" not in keys:
+    if not {"roots", "tls", "shared"} & set(keys):
         validate_table(Configuration, leaf, source=variable, text="")
     _merge(table, leaf)
 

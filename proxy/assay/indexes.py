@@ -66,7 +66,12 @@ def split_host(text: str) -> tuple[str, int | None]:
     return host, port
 
 
-def _normalize_host(text: str) -> str:
+def normalize_host(text: str) -> str:
+    """Return ``host`` or ``host:port`` in normal form.
+
+    Raises:
+        ValueError: `text` is neither.
+    """
     host, port = split_host(text)
     return host if port is None else f"{host}:{port}"
 
@@ -137,7 +142,7 @@ def _check_positive(duration: timedelta) -> timedelta:
 
 
 ProjectPattern = Annotated[str, AfterValidator(_normalize_pattern)]
-HostPort = Annotated[str, AfterValidator(_normalize_host)]
+HostPort = Annotated[str, AfterValidator(normalize_host)]
 BaseUrl = Annotated[str, AfterValidator(_check_address)]
 PositiveDuration = Annotated[Duration, AfterValidator(_check_positive)]
 
@@ -230,8 +235,8 @@ class IndexSettings(Settings):
     name: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")]
     """Name of the index in policies, logs, records and the ledger. If you rename an index, its history is lost."""
     kind: Literal["upstream", "hosted"] = "upstream"
-    """Kind of index. A ``hosted`` index takes uploads (docs/publishing.md). It has no `url`, and needs
-    `storage.hosted`."""
+    """Kind of index. A ``hosted`` index takes uploads (docs/publishing.md). It has no `url`, and needs `storage.hosted`
+    or ``[storage.shared]``."""
     url: BaseUrl
     """URL of the root of the Simple API, with a trailing slash. It is required, except for a hosted index."""
     projects: Annotated[tuple[ProjectPattern, ...], Field(min_length=1)] = ("*",)

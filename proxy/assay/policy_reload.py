@@ -15,7 +15,8 @@ from datetime import datetime
 from pathlib import Path
 
 from assay import telemetry
-from assay.assembly import PolicyFile, View, utc_now
+from assay.assembly import PolicyFile, View
+from assay.assembly.inputs import utc_now
 from assay.caching.background import BackgroundTasks
 from assay.errors import ConfigurationError
 from assay.file_watch import FileState, FileWatch

@@ -42,7 +42,7 @@ def test_text_is_utf_8_with_newlines(tmp_path: Path) -> None:
 
 
 def test_a_policy_is_bounded_as_well(tmp_path: Path) -> None:
-    from assay.assembly import read_policy  # noqa: PLC0415 - heavy
+    from assay.assembly.inputs import read_policy  # noqa: PLC0415 - heavy
 
     policy = tmp_path / "policy.toml"
     policy.write_text('version = 1\n[[rules]]\nname = "all"\nprojects = ["*"]\n')

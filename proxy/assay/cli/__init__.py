@@ -16,6 +16,7 @@ from pathlib import Path
 from assay.cli.attesting.options import add_attest_command
 from assay.cli.hosted.options import add_hosted_commands
 from assay.cli.parsing.parser import CommandParser
+from assay.cli.state.options import add_database_commands, add_ledger_commands, add_new_ledger_option
 
 EXIT_OK, EXIT_WITHHELD, EXIT_CONFIGURATION, EXIT_UNDECIDED = 0, 1, 2, 3
 
@@ -44,21 +45,6 @@ def run(arguments: Sequence[str]) -> int:
         return 130
 
 
-def get_version() -> str:
-    """Return the version of Assay, which is in the metadata of the installed distribution."""
-    from importlib.metadata import version  # noqa: PLC0415 - most commands do not need it
-
-    return version("assay-proxy")
-
-
-def get_revision() -> str | None:
-    """Return the id of the commit that this distribution was built from; None for a checkout."""
-    from importlib.resources import files  # noqa: PLC0415 - most commands do not need it
-
-    recorded = files("assay") / "revision.txt"
-    return recorded.read_text("ascii").strip() if recorded.is_file() else None
-
-
 class _VersionAction(argparse.Action):
     """Option that prints the version and exits. It reads the metadata only when it is used."""
 
@@ -69,6 +55,8 @@ class _VersionAction(argparse.Action):
         values: object,  # noqa: ARG002 - signature of argparse
         option_string: str | None = None,  # noqa: ARG002 - signature of argparse
     ) -> None:
+        from assay.telemetry.build import get_revision, get_version  # noqa: PLC0415 - most commands do not need it
+
         revision = get_revision()
         print(f"assay {get_version()}" + (f" (revision {revision})" if revision else ""))
         parser.exit()
@@ -98,13 +86,18 @@ def build_parser() -> argparse.ArgumentParser:
         default="auto",
         help="log format; auto: text on a terminal, else JSON (default: %(default)s)",
     )
-    _add_new_ledger_option(serve)
+    add_new_ledger_option(serve)
     check = _add_command(commands, "check", "check configuration and policy, and print the meaning of each rule")
     check.add_argument("--policy", metavar="FILE", type=Path, help="check this policy instead of the configured ones")
     check.add_argument(
         "--online",
         action="store_true",
         help="also request a page from each index, and warn if its pages do not say which files have provenance",
+    )
+    check.add_argument(
+        "--connect",
+        action="store_true",
+        help="with [storage.shared]: also connect to the database and the object storage, and say what was found",
     )
     _add_audit_log_command(commands)
     explain = _add_command(commands, "explain", "show the verdict on each file of a project, with the reasons")
@@ -247,13 +240,18 @@ def _add_exception_commands(commands: argparse._SubParsersAction[argparse.Argume
         "--until", metavar="DATE", help="list only files signed on or before this date, or before this time"
     )
     blast.add_argument(
-        "--trail", metavar="FILE", type=Path, help="file of the audit trail (default: the setting audit.path)"
+        "--trail",
+        metavar="FILE",
+        type=Path,
+        help="file of the audit trail, or directory with the stored parts of one replica"
+        " (default: the setting audit.path)",
     )
     blast.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_storage_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    _add_ledger_commands(commands)
+    add_ledger_commands(commands, _add_command, _add_config_option)
+    add_database_commands(commands, _add_command, _add_config_option)
     cache = _add_command(
         commands, "cache", "inspect, shrink or fill the cache while no proxy uses the storage directory"
     )
@@ -294,68 +292,6 @@ def _add_policy_commands(parser: argparse.ArgumentParser) -> None:
         "expectations", metavar="FILE", type=Path, help="TOML file with expected verdicts ([[expect]] tables)"
     )
     _add_policy_or_view_option(test)
-
-
-def _add_ledger_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    summary = "export the ledger to a text file, import such a file, or state which facts no longer count"
-    parser = commands.add_parser("ledger", help=summary, description=summary)
-    _add_config_option(parser)
-    inherited = argparse.SUPPRESS  # of the option in front of the action
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
-    export = _add_command(
-        actions, "export", "write the ledger as text; a proxy may run", "ledger", config_default=inherited
-    )
-    export.add_argument("file", metavar="FILE", type=Path, nargs="?", help="text file (default: standard output)")
-    import_ = _add_command(
-        actions, "import", "add the facts of a text file to the ledger", "ledger", config_default=inherited
-    )
-    import_.add_argument("file", metavar="FILE", type=Path, nargs="?", help="text file (default: standard input)")
-    import_.add_argument(
-        "--replace",
-        action="store_true",
-        help="make the ledger equal to the text for the facts that it contains, instead of keeping existing facts",
-    )
-    import_.add_argument("--reason", metavar="TEXT", help="with --replace: reason, for the ledger and the audit trail")
-    _add_new_ledger_option(import_)
-    forget = _add_command(
-        actions,
-        "forget",
-        "state that wrong facts about a project no longer count; a proxy may run",
-        "ledger",
-        config_default=inherited,
-    )
-    _add_forget_options(forget)
-    for action, command in (("export", export), ("import", import_), ("forget", forget)):
-        command.set_defaults(action=action)
-
-
-def _add_forget_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("index", metavar="INDEX", help="name of the index")
-    command.add_argument("project", metavar="PROJECT", help="name of the project")
-    kind = command.add_mutually_exclusive_group(required=True)
-    kind.add_argument(
-        "--publishers", action="store_true", help="the established publishers, and all attestations logged until now"
-    )
-    kind.add_argument("--serial", action="store_true", help="the highest serial, so that lower ones are accepted")
-    kind.add_argument("--first-seen", action="store_true", help="the times at which the files were first seen")
-    kind.add_argument(
-        "--digest", metavar="FILE", nargs="+", help="the first digests of these files, which never count again"
-    )
-    kind.add_argument(
-        "--evidence", metavar="FILE", nargs="+", help="the provenance documents that were last judged for these files"
-    )
-    command.add_argument(
-        "--reason", metavar="TEXT", required=True, help="reason, for the ledger, the log and the audit trail"
-    )
-
-
-def _add_new_ledger_option(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--new-ledger",
-        action="store_true",
-        help="create an empty ledger if the storage directory has been used and its ledger is missing; the history of"
-        " all projects is then lost",
-    )
 
 
 def _add_lockfile_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -424,7 +360,16 @@ def _add_audit_log_command(commands: argparse._SubParsersAction[argparse.Argumen
         help="verify: check the hash chain and print a summary; head: check it and print only its last hash",
     )
     trail.add_argument(
-        "--trail", metavar="FILE", type=Path, help="file of the audit trail (default: the setting audit.path)"
+        "--trail",
+        metavar="FILE",
+        type=Path,
+        help="file of the audit trail, or directory with the stored parts of one replica"
+        " (default: the setting audit.path)",
+    )
+    trail.add_argument(
+        "--heads",
+        metavar="REPLICA",
+        help="the trail must contain the last entries that the shared database has of this replica",
     )
     trail.add_argument("--head", metavar="H", help="hash that was saved earlier; the trail must still contain it")
     trail.add_argument("--after", metavar="H", help="last hash in the parts of the trail that were moved to an archive")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from assay.advisories.model import Advisory
-from assay.assembly import read_feeds
+from assay.assembly.feeds import read_feeds
 from assay.cli.tables import escape_unprintable, print_table
 from assay.config import Configuration
 from assay.errors import ConfigurationError

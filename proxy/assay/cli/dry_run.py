@@ -30,6 +30,8 @@ _REQUEST_TIMEOUT = timedelta(hours=1)
 """Maximum wait for one page. It is longer than in the proxy, because a user at a terminal waits longer than an
 installer."""
 _MAX_CONCURRENT_PROJECTS = 8
+_STATE = ("trust", "advisories")
+"""Directories of trust roots and advisories in a storage directory."""
 _PROGRESS_INTERVAL_SECONDS = 0.2
 """Time between two calls of the progress report, which prints less often, in seconds."""
 
@@ -57,6 +59,32 @@ async def open_dry_run(configuration: Configuration, policy: Policy) -> AsyncIte
             yield parts
     finally:
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
+
+@asynccontextmanager
+async def own_directory(configuration: Configuration) -> AsyncIterator[Configuration]:
+    """Yield the configuration of a further replica, for a command that works beside the running ones.
+
+    The replica has a temporary directory, with copies of the trust roots and of the snapshots of advisories, and no
+    listener for other replicas. Without `[storage.shared]`, the configuration is unchanged.
+    """
+    shared = configuration.storage.shared
+    if shared is None:
+        yield configuration
+        return
+    place = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="assay-replica-"))
+    try:
+        await asyncio.to_thread(_copy_state, configuration.storage.directory, place)
+        storage = configuration.storage.model_copy(update={"directory": place, "shared": shared.without_peers()})
+        yield configuration.model_copy(update={"storage": storage})
+    finally:
+        await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
+
+def _copy_state(source: Path, target: Path) -> None:
+    for name in _STATE:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name)
 
 
 async def judge_pages(assembly: Assembly, names: Iterable[NormalizedName]) -> PageResults:

@@ -7,7 +7,7 @@ from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay.assembly import get_known_names, read_policy
+from assay.assembly.inputs import get_known_names, read_policy
 from assay.config import Configuration, load_configuration
 from assay.errors import ConfigurationError
 from assay.policy.language.model import Policy

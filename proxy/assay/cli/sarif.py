@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from assay.cli import get_version
 from assay.cli.findings import STATUS_APPROVED, STATUS_UNDECIDED, LockfileFinding
 from assay.cli.tables import escape_unprintable
 from assay.cli.verdicts import explain_verdict
+from assay.telemetry.build import get_version
 
 CODE_NOT_CHECKED: Final = "not-checked"
 """Code of the results for entries that are not checked."""

@@ -183,7 +183,7 @@ def fold(text: str, width: int, break_after: frozenset[str]) -> list[str]:
     breakable = 0
     for position, character in enumerate(text):
         size = cell_len(character)
-        if used + size > width and position > start:
+        while used + size > width and position > start:
             end = breakable if breakable > start else position
             lines.append(text[start:end].rstrip(" "))
             start, breakable = end, 0

@@ -53,7 +53,12 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_kebab_case, validate_by_name=True, validate_by_alias=True
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_kebab_case,
+        validate_by_name=True,
+        validate_by_alias=True,
+        defer_build=True,  # most models are only parts of others, whose validators check them
     )
 
 

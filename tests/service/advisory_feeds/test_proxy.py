@@ -89,7 +89,7 @@ async def test_hits_on_hold_withhold_nothing_before_they_are_accepted(tmp_path: 
         held = proxy.assembly.feeds.feeds[0].state.on_hold
         await proxy.assembly.feeds.accept("osv", None, held, "checked")
         assert [(await proxy.get(proxy.files_path(listed))).status for listed in used] == [403, 403]
-        assert (await proxy.get("/readyz")).json() == {"ready": True, "problems": {}}
+        assert (await proxy.get("/readyz")).json() == {"ready": True, "problems": {}, "degraded": []}
 
 
 async def test_nothing_is_served_before_a_required_feed_has_a_snapshot(tmp_path: Path, server: FeedServer) -> None:

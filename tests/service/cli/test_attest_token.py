@@ -31,7 +31,7 @@ async def test_a_key_in_a_token_approves_a_file(reviews: Path, kind: str) -> Non
     command += ["--public-key", "security.pub", "--key"]
     async with reviewed(reviews) as (proxy, _):
         assert await proxy.fetch_withheld("widget") == {WIDGET.filename: ["countersigned"]}
-        async with seen(proxy):
+        async with seen(proxy, reviews):
             outcome = await run_assay(
                 *command, KEY, environ=environ | {"ASSAY_KEY_PASSPHRASE": PIN}, directory=directory
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import shutil
 from datetime import UTC, date, datetime, timedelta
@@ -256,6 +257,37 @@ def test_the_ledger_is_exported_and_imported_as_the_same_text(sandbox: CliSandbo
     assert sandbox.run_assay("ledger", "import", sandbox.write_file("bad.txt", "what?\n"))[0] == 3
     # A file without line ends is rejected after its first mebibyte; reading a whole line would never end.
     assert sandbox.run_assay("ledger", "import", Path("/dev/zero"))[0] == 3
+
+
+def _encode_serial(index: str, project: str) -> bytes:
+    fact = {"kind": "project", "index": index, "project": project, "serial": 7}
+    return json.dumps(fact, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([b'{"kind": "project"}'], "line 2: 'index' is missing"),
+        ([_encode_serial("ä", "x"), _encode_serial("t", "x").replace(b"x", b"\xe4")], "line 3: not UTF-8"),
+        ([_encode_serial("t", project) for project in "xyx"], "line 4: the lines of project x"),
+        ([_encode_serial("ä", project) for project in "xyz"], None),
+    ],
+    ids=["malformed", "not UTF-8", "not consecutive", "accepted"],
+)
+@pytest.mark.parametrize("is_file", [True, False])
+def test_an_error_of_an_import_names_file_and_line(
+    sandbox: CliSandbox, lines: list[bytes], message: str | None, is_file: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = b"".join(line + b"\n" for line in (b'{"assay-ledger": 3}', *lines))
+    path = sandbox.directory / "in.txt"
+    path.write_bytes(text)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text), encoding="ascii"))
+    sandbox.capsys.readouterr()
+    options = ["--config", str(sandbox.directory / "proxy.toml")]
+    status = run(["ledger", "import", *([str(path)] if is_file else []), *options])
+    assert status == (0 if message is None else 3)
+    found = f"assay: {path if is_file else 'standard input'}: {message}"
+    assert (found in sandbox.capsys.readouterr().err) == (message is not None)
 
 
 def test_an_export_is_imported_into_a_directory_that_lost_its_ledger(sandbox: CliSandbox, tmp_path: Path) -> None:

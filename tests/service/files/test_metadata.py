@@ -260,6 +260,24 @@ async def test_metadata_that_is_known_to_fail_is_no_longer_promised(
         assert index.count(listed.metadata_path) == 1
 
 
+async def test_a_promise_that_failed_counts_again_once_the_wheel_is_inspected(tmp_path: Path) -> None:
+    async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
+        listed = promised(
+            index, wheel("foo", padding=300_000), {"sha256": wheel("foo", padding=300_000).metadata_sha256}
+        )
+        index.inject_fault(listed.metadata_path, Reply(404))
+        proxy.assembly.gate.resources.files._wheel_timeout_seconds = 0.01
+        stall, path = index.stall(listed.path, after=100_000), proxy.files_path(listed)
+        download = asyncio.create_task(proxy.get(path))
+        await stall.reached.wait()
+        assert (await proxy.get(f"{path}.metadata")).status == 424
+        assert (await entry(proxy, listed.built.filename)).get("core-metadata", False) is False
+        stall.release.set()
+        assert (await download).body == listed.built.content
+        assert (await entry(proxy, listed.built.filename))["core-metadata"] == {"sha256": listed.built.metadata_sha256}
+        assert (await proxy.get(f"{path}.metadata")).body == listed.built.metadata
+
+
 async def test_metadata_that_is_unavailable_at_present_stays_promised(tmp_path: Path) -> None:
     async with Index() as index, run_test_proxy(index, tmp_path) as proxy:
         listed = promised(index, sdist("foo"), promise=True)

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.utils import NormalizedName
 
+from assay.store.hosted.directory import HostedDirectory
 from tests.world.index.distributions import sdist, wheel
 from tests.world.proxy.hosting_proxy import run_hosting_proxy
 
@@ -85,3 +87,36 @@ async def test_an_invalid_change_is_refused(
         answer = await world.manage("acme-app", action, content)
         assert (answer.status, reason in answer.reason) == (status, True), answer.reason
         assert (await world.manage("acme-none", "yank", {"version": "1.0"})).status == 404
+
+
+async def test_a_project_that_is_archived_during_an_upload_does_not_take_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = HostedDirectory.publish
+    async with run_hosting_proxy(tmp_path) as world:
+        assert (await world.upload(wheel("acme-app", "1.0"))).status == 200
+
+        async def archive_and_publish(storage: HostedDirectory, *arguments: Any, **named: Any) -> bool:
+            await storage.set_status("internal", NormalizedName("acme-app"), "archived", None)
+            return await publish(storage, *arguments, **named)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(HostedDirectory, "publish", archive_and_publish)
+            answer = await world.upload(wheel("acme-app", "1.1"))
+        assert (answer.status, "is archived and takes no uploads" in answer.reason) == (400, True), answer.reason
+        assert (await world.manage("acme-app", "status", {"status": "active"})).status == 200
+        assert (await world.upload(wheel("acme-app", "1.1"))).status == 200
+
+
+async def test_an_upload_to_a_project_that_changes_all_the_time_gets_503(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def change(*_: object, **__: object) -> bool:
+        return False
+
+    async with run_hosting_proxy(tmp_path) as world:
+        with monkeypatch.context() as patch:
+            patch.setattr(HostedDirectory, "publish", change)
+            answer = await world.upload(wheel("acme-app", "1.0"))
+        assert (answer.status, "changes all the time" in answer.reason) == (503, True), answer.reason
+        assert (await world.upload(wheel("acme-app", "1.0"))).status == 200

@@ -71,11 +71,11 @@ async def test_a_file_is_withheld_until_it_is_attested_and_again_after_another_v
     key = write_key(reviews.parent, "security", kind)
     async with reviewed(reviews) as (proxy, listed):
         assert await proxy.fetch_withheld("widget") == {WIDGET.filename: ["countersigned"]}
-        async with seen(proxy):
+        async with seen(proxy, reviews):
             await attest(reviews.parent, key)
         assert await proxy.fetch_listed("widget") == {WIDGET.filename}
         assert (await proxy.get(proxy.files_path(listed))).status == 200
-        async with seen(proxy):
+        async with seen(proxy, reviews):
             await attest(reviews.parent, key, verdict="bad")
         assert await proxy.fetch_withheld("widget") == {WIDGET.filename: ["countersigned"]}
 
@@ -83,12 +83,12 @@ async def test_a_file_is_withheld_until_it_is_attested_and_again_after_another_v
 async def test_statements_by_another_key_or_of_another_type_do_not_approve(reviews: Path) -> None:
     key, other = write_key(reviews.parent, "security"), write_key(reviews.parent, "other")
     async with reviewed(reviews) as (proxy, _):
-        async with seen(proxy):
+        async with seen(proxy, reviews):
             await attest(reviews.parent, other)
         assert await proxy.fetch_withheld("widget") == {WIDGET.filename: ["countersigned"]}
-        async with seen(proxy):
+        async with seen(proxy, reviews):
             await attest(reviews.parent, key, kind="https://acme.example/scan/v1")
         assert await proxy.fetch_withheld("widget") == {WIDGET.filename: ["countersigned"]}
-        async with seen(proxy):
+        async with seen(proxy, reviews):
             await attest(reviews.parent, key)
         assert await proxy.fetch_listed("widget") == {WIDGET.filename}

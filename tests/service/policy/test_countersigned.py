@@ -63,16 +63,16 @@ async def test_a_review_approves_while_it_is_there_and_another_verdict_withholds
             index, reviews.parent, policy=policy, configuration=configuration, tuning=FAST
         ) as proxy:
             assert await proxy.fetch_withheld("widget") == {WIDGET.filename: ["countersigned"]}
-            async with seen(proxy):
+            async with seen(proxy, reviews):
                 write(place, good)
             assert (await proxy.get(proxy.files_path(listed))).status == 200
-            async with seen(proxy):
+            async with seen(proxy, reviews):
                 write(place, f"{good}\n{bad}")
             assert await proxy.fetch_withheld("widget") == {WIDGET.filename: ["countersigned"]}
-            async with seen(proxy):
+            async with seen(proxy, reviews):
                 write(place, good)
             assert await proxy.fetch_listed("widget") == {WIDGET.filename}
-            async with seen(proxy):
+            async with seen(proxy, reviews):
                 place.unlink()
             assert (await proxy.get(proxy.files_path(listed))).status == 403
 

@@ -6,7 +6,7 @@ import io
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -124,6 +124,7 @@ def test_every_line_fits_and_no_character_is_lost(rows: list[tuple[str, ...]], w
 
 
 @given(st.text(max_size=80), st.integers(2, 30))
+@example("00-0\u2e80", 2)  # after the break, the rest of the line is still too wide
 def test_folding_loses_only_spaces_at_ends_of_lines(text: str, width: int) -> None:
     lines = fold(text, width, frozenset(" -"))
     assert lines

@@ -21,6 +21,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """Earliest time that a zip archive can store."""
@@ -160,9 +161,16 @@ def escape_project_name(project: str) -> str:
     return lowered
 
 
+_NOISE_CHUNK_BYTES: Final = 2**24
+"""Number of bytes that are generated at once. It divides by four, so that it does not change the bytes. Python can
+generate less than 256 MiB at once."""
+
+
 def make_incompressible_bytes(size: int, seed: str = "") -> bytes:
     """Return `size` incompressible bytes, the same for the same seed."""
-    return random.Random(f"{seed}/{size}").randbytes(size)
+    generator = random.Random(f"{seed}/{size}")
+    sizes = (min(_NOISE_CHUNK_BYTES, size - start) for start in range(0, size, _NOISE_CHUNK_BYTES))
+    return b"".join(map(generator.randbytes, sizes))
 
 
 def _make_noise_file(path: str, size: int) -> dict[str, bytes]:

@@ -125,16 +125,20 @@ def render_html_page(name: str, shelf: ProjectListing, *, api_version: str, rela
 def respond_with_file(path: str, listed: ListedFile) -> CannedResponse | None:
     built = listed.built
     if path == listed.path:
-        return _build_response(built.content, "application/octet-stream", ranges=True)
+        # Hashing 256 MB here would delay everything in the event loop.
+        return _build_response(built.content, "application/octet-stream", etag=f'"{built.sha256[:32]}"', ranges=True)
     if path == listed.metadata_path and listed.metadata and built.metadata is not None:
-        return _build_response(built.metadata, "text/plain; charset=utf-8", ranges=True)
+        return _build_response(
+            built.metadata, "text/plain; charset=utf-8", etag=_make_etag(built.metadata), ranges=True
+        )
     if path == listed.provenance_path and listed.provenance is not None:
-        return _build_response(listed.provenance, "application/vnd.pypi.integrity.v1+json", ranges=False)
+        kind = "application/vnd.pypi.integrity.v1+json"
+        return _build_response(listed.provenance, kind, etag=_make_etag(listed.provenance), ranges=False)
     return None
 
 
-def _build_response(body: bytes, content_type: str, *, ranges: bool) -> CannedResponse:
-    headers = {"Content-Type": content_type, "ETag": _etag(body)}
+def _build_response(body: bytes, content_type: str, *, etag: str, ranges: bool) -> CannedResponse:
+    headers = {"Content-Type": content_type, "ETag": etag}
     if ranges:
         headers |= {"Accept-Ranges": "bytes", "Cache-Control": "max-age=365000000, immutable, public"}
     return CannedResponse(body=body, headers=headers, ranges=ranges)
@@ -143,7 +147,7 @@ def _build_response(body: bytes, content_type: str, *, ranges: bool) -> CannedRe
 def respond_with_page(body: bytes, kind: str, serial: int) -> CannedResponse:
     headers = {
         "Content-Type": kind if kind == SIMPLE_JSON else f"{kind}; charset=UTF-8",
-        "ETag": _etag(body),
+        "ETag": _make_etag(body),
         "Cache-Control": "max-age=600, public",
         "Vary": "Accept",
         "X-PyPI-Last-Serial": str(serial),
@@ -151,7 +155,7 @@ def respond_with_page(body: bytes, kind: str, serial: int) -> CannedResponse:
     return CannedResponse(body=body, headers=headers)
 
 
-def _etag(body: bytes) -> str:
+def _make_etag(body: bytes) -> str:
     return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
 
 

@@ -7,6 +7,7 @@ import contextlib
 import re
 import socket
 import struct
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -27,6 +28,8 @@ class Request:
     """Headers with names in lower case."""
     port: int
     body: bytes = b""
+    at: float = field(default_factory=time.monotonic)
+    """Time of arrival, in seconds of the monotonic clock."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -22,8 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from multidict import CIMultiDictProxy
-from yarl import URL
 
 from assay.assembly import Assembly, Tuning, assemble
 from assay.config import Configuration
@@ -39,9 +35,27 @@ from assay.upstream.pacing import RetryPacing
 from assay.web.app import create_app
 from assay.web.auth import open_authenticator
 from assay.web.health import Readiness
-from assay.web.server.server import ServerTimeouts, run_server
+from assay.web.server.connection_server import ServerTimeouts
+from assay.web.server.server import run_server
 from tests.world.index.fake_index import Index, ListedFile
+from tests.world.proxy.proxy_client import SIMPLE_JSON, ProxyClient, ReadResponse
 from tests.world.sigstore.private_sigstore import PrivateSigstore
+
+__all__ = [
+    "ATTESTED_ONLY_POLICY",
+    "NOW",
+    "SHORT_PAUSES",
+    "SIMPLE_JSON",
+    "ManualClock",
+    "ReadResponse",
+    "RunningProxy",
+    "fetch_body_or_none",
+    "forget_retry_after",
+    "make_configuration",
+    "retry_documents",
+    "run_test_proxy",
+    "wait_for_refreshes",
+]
 
 NOW = datetime(2026, 7, 1, 12, 0, 0, tzinfo=UTC)
 ATTESTED_ONLY_POLICY = """
@@ -54,7 +68,6 @@ projects = ["*"]
 attestations = "required"
 publishers = "any"
 """
-SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
 
 
 @dataclass
@@ -67,32 +80,13 @@ class ManualClock:
         return self.now
 
 
-@dataclass(frozen=True)
-class ReadResponse:
-    """Response with its whole body."""
-
-    status: int
-    reason: str
-    headers: CIMultiDictProxy[str]
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
 @dataclass
-class RunningProxy:
+class RunningProxy(ProxyClient):
     """Listening proxy with a client session."""
 
-    origin: str
     assembly: Assembly
     clock: ManualClock
-    session: aiohttp.ClientSession
     readiness: Readiness = field(default_factory=lambda: Readiness({}))
-
-    @property
-    def url(self) -> str:
-        return f"{self.origin}/simple/"
 
     def at_path(self, path: str) -> RunningProxy:
         """Return the same proxy with requests below `path`, the path of a view."""
@@ -102,63 +96,12 @@ class RunningProxy:
         """Return the gate of a view by the view's name."""
         return next(each.gate for each in self.assembly.views if each.gate.view == view)
 
-    @asynccontextmanager
-    async def open(
-        self, method: str, path: str, headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield a streaming response; the path is sent without normalisation."""
-        target = URL(f"{self.origin}{path}", encoded=True)
-        async with self.session.request(method, target, headers=headers, allow_redirects=False) as response:
-            yield response
-
-    async def request(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> ReadResponse:
-        async with self.open(method, path, headers) as response:
-            return ReadResponse(response.status, response.reason or "", response.headers, await response.read())
-
-    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> ReadResponse:
-        return await self.request("GET", path, headers)
-
-    async def head(self, path: str, headers: Mapping[str, str] | None = None) -> ReadResponse:
-        return await self.request("HEAD", path, headers)
-
-    async def post(self, path: str, body: bytes | object, headers: Mapping[str, str] | None = None) -> ReadResponse:
-        """Send bytes, or any other value as JSON."""
-        data = io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
-        async with self.session.post(f"{self.origin}{path}", data=data, headers=headers) as response:
-            return ReadResponse(response.status, response.reason or "", response.headers, await response.read())
-
     async def wait_until_stored(self, listed: ListedFile) -> None:
         """Wait until the blob is stored: the response does not wait for fsync, and the store reports no event."""
         digest = Sha256(listed.built.sha256)
         while (blob := await self.assembly.store.blobs.open(digest)) is None:  # noqa: ASYNC110 - there is no event to await
             await asyncio.sleep(0)
         await blob.close()
-
-    async def fetch_page(self, project: str) -> Any:
-        """Return the JSON page of a project."""
-        answer = await self.get(f"/simple/{project}/", {"Accept": SIMPLE_JSON})
-        assert answer.status == 200, (answer.status, answer.reason, answer.body)
-        return answer.json()
-
-    async def fetch_listed(self, project: str) -> set[str]:
-        """Return the filenames on the JSON page of a project, without the tombstones, which are never served."""
-        page = await self.fetch_page(project)
-        return {entry["filename"] for entry in page["files"] if not entry["url"].endswith("?withheld")}
-
-    async def fetch_withheld(self, project: str) -> dict[str, list[str]]:
-        """Return the reason codes on the JSON page by filename."""
-        page = await self.fetch_page(project)
-        return {
-            entry["filename"]: [reason["code"] for reason in entry["reasons"]] for entry in page.get("_withheld", [])
-        }
-
-    @staticmethod
-    def files_path(listed: ListedFile) -> str:
-        return f"/files/{listed.url.partition('://')[2]}"
-
-    @staticmethod
-    def provenance_path(listed: ListedFile) -> str:
-        return listed.provenance_path
 
 
 def make_configuration(
@@ -225,9 +168,8 @@ async def run_test_proxy(
             run_server(handler, ready, chosen.server, timeouts=timeouts) as (host, port),
             aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=("Accept-Encoding",)) as session,
         ):
-            yield RunningProxy(
-                f"{'https' if chosen.server.tls else 'http'}://{host}:{port}", assembly, clock, session, ready
-            )
+            scheme = "https" if chosen.server.tls else "http"
+            yield RunningProxy(f"{scheme}://{host}:{port}", session, assembly, clock, ready)
 
 
 async def fetch_body_or_none(proxy: RunningProxy, path: str) -> bytes | None:

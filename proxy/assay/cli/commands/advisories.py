@@ -24,7 +24,8 @@ from assay.advisories.snapshot import AdvisorySnapshot
 from assay.advisory_feeds.feed import AdvisoryFeed
 from assay.advisory_feeds.requests import Acceptance, accept, write_request
 from assay.advisory_feeds.service import AdvisoryFeeds, FeedStatus
-from assay.assembly import open_feeds, read_feeds, utc_now
+from assay.assembly.feeds import open_feeds, read_feeds
+from assay.assembly.inputs import utc_now
 from assay.cli import EXIT_OK, EXIT_UNDECIDED, EXIT_WITHHELD
 from assay.cli.lockfile_report import load_lockfile
 from assay.cli.parsing.parser import check_reason

@@ -7,10 +7,12 @@ rewritten.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from assay.cli import EXIT_OK, EXIT_WITHHELD
@@ -18,20 +20,23 @@ from assay.cli.progress import track_items
 from assay.cli.tables import escape_unprintable
 from assay.config import load_configuration
 from assay.errors import ConfigurationError
-from assay.telemetry.audit_chain import GENESIS_HASH, MIN_HEAD_HEX_DIGITS, read_trail, verify_trail
+from assay.store.factory import read_audit_heads
+from assay.telemetry.audit_chain import GENESIS_HASH, MIN_HEAD_HEX_DIGITS, ChainEnd, read_trail, verify_trail
 
 
 def main(options: argparse.Namespace) -> int:
-    """Read and check the whole trail. Return 1 if the trail is not one unbroken chain or does not contain ``--head``.
+    """Read and check the whole trail. Return 1 if it is not one unbroken chain, or does not contain a given head.
 
     Raises:
-        ConfigurationError: no trail is configured, or a hash in the options is malformed.
-        StorageError: the trail cannot be read.
+        ConfigurationError: no trail or no shared storage is configured, or a hash in the options is malformed.
+        StorageError: the trail or the database cannot be read.
     """
     path = _resolve_trail_path(options)
     head = None if options.head is None else _parse_hash(options.head, MIN_HEAD_HEX_DIGITS, "--head")
     after = GENESIS_HASH if options.after is None else _parse_hash(options.after, len(GENESIS_HASH), "--after")
-    findings = verify_trail(track_items(read_trail(path, after_hash=after), "entries read"), head=head)
+    heads = () if options.heads is None else asyncio.run(_read_heads(options))
+    entries = track_items(read_trail(path, after_hash=after), "entries read")
+    findings = verify_trail(entries, head=head, heads=heads)
     if options.json:
         document = {
             "entries": findings.entries,
@@ -60,6 +65,14 @@ def _resolve_trail_path(options: argparse.Namespace) -> Path:
     if path is None:
         raise ConfigurationError("audit.path: no audit trail is configured; give the path with --trail")
     return path
+
+
+async def _read_heads(options: argparse.Namespace) -> Sequence[ChainEnd]:
+    configuration = load_configuration(options.config, os.environ)
+    found = await read_audit_heads(configuration.storage, options.heads)
+    if not found:
+        raise ConfigurationError(f"--heads: the database has no part of a replica {options.heads!r}")
+    return [ChainEnd(sequence=each.sequence, hash=each.hash) for each in found]
 
 
 def _parse_hash(text: str, min_digits: int, option: str) -> str:

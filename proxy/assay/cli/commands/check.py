@@ -10,18 +10,21 @@ import sys
 from collections.abc import Iterator, Mapping
 
 from assay import telemetry
-from assay.assembly import read_policies, read_trust_roots, utc_now
+from assay.assembly.inputs import read_policies, read_trust_roots, utc_now
 from assay.cli import EXIT_CONFIGURATION, EXIT_OK, EXIT_UNDECIDED
 from assay.cli.online_review import review_online
 from assay.cli.review import review_configuration
 from assay.cli.tables import escape_unprintable, format_for_output
 from assay.config import Configuration, ServerSettings, load_configuration
+from assay.errors import ConfigurationError
 from assay.indexes import allowed_file_hosts
 from assay.policy.language.expiry import find_expiring_waivers
 from assay.policy.language.model import Policy
 from assay.policy.language.review import Problem, review_policy
 from assay.policy.language.wording import describe_rule
 from assay.provenance.sources.settings import FilesSourceSettings
+from assay.store.factory import check_engines, check_storage_files
+from assay.store.settings import SharedSettings, StorageSettings
 from assay.units import format_duration, format_size
 from assay.upstream.credentials import IndexAuthorizations
 from assay.upstream.tls import load_tls_contexts
@@ -33,7 +36,8 @@ def main(options: argparse.Namespace) -> int:
     """Validate everything that ``assay serve`` reads at start, and print a summary with the meaning of each rule.
 
     Return 2 if a setting or policy cannot work as written. Warnings do not affect the exit status. With ``--online``,
-    return 3 if no page of an index could be read. Otherwise return 0.
+    return 3 if no page of an index could be read, and with ``--connect``, if the database or the object storage does
+    not answer. Otherwise return 0.
 
     Raises:
         ConfigurationError: a file or setting is invalid. The message states its place, the expected and the found
@@ -48,6 +52,7 @@ def main(options: argparse.Namespace) -> int:
     IndexAuthorizations(configuration.connections, os.environ)
     load_tls_contexts(configuration.connections)
     _check_server_files(configuration.server)
+    check_storage_files(configuration.storage)
     for line in (
         f"configuration: {options.config or os.environ.get('ASSAY_CONFIG') or 'built-in settings'}",
         *_describe_settings(configuration),
@@ -63,10 +68,15 @@ def main(options: argparse.Namespace) -> int:
     print(f"\ntrust roots: {', '.join(root.name for root in roots.for_index())}")
     problems = [*review_configuration(configuration), *_review_policies(configuration, policies)]
     is_complete = True
-    if options.online:
+    if options.connect or options.online:
         telemetry.configure_logging(sys.stderr, level=logging.ERROR)
-        found, is_complete = asyncio.run(review_online(configuration, policies.values()))
+    if options.connect:
+        found, is_complete = asyncio.run(_connect(configuration.storage))
         problems += found
+    if options.online:
+        found, is_answered = asyncio.run(review_online(configuration, policies.values()))
+        problems += found
+        is_complete &= is_answered
     for problem in problems:
         print(f"{'error' if problem.is_error else 'warning'}: {escape_unprintable(problem.text)}")
     if errors := sum(problem.is_error for problem in problems):
@@ -74,6 +84,25 @@ def main(options: argparse.Namespace) -> int:
         return EXIT_CONFIGURATION
     print("configuration is valid")
     return EXIT_OK if is_complete else EXIT_UNDECIDED
+
+
+async def _connect(storage: StorageSettings) -> tuple[list[Problem], bool]:
+    """Print what was found about each engine that replicas share; return problems, and False if one does not answer.
+
+    Raises:
+        ConfigurationError: the storage is not shared.
+    """
+    problems: list[Problem] = []
+    is_complete = True
+    for found in await check_engines(storage):
+        if found.text is not None:
+            print(escape_unprintable(found.text))
+        problems += (Problem(text=warning) for warning in found.warnings)
+        if found.error is not None:
+            is_error = isinstance(found.error, ConfigurationError)
+            problems.append(Problem(text=str(found.error), is_error=is_error))
+            is_complete &= is_error
+    return problems, is_complete
 
 
 def _review_policies(configuration: Configuration, policies: Mapping[str, Policy]) -> Iterator[Problem]:
@@ -103,7 +132,15 @@ def _describe_settings(configuration: Configuration) -> list[str]:
     return [
         f"listens on: {server.host}:{server.port}, {scheme}, {access}",
         f"storage: {storage.directory} (blobs {format_size(storage.blobs)}, records {format_size(storage.records)})",
+        *([] if storage.shared is None else [_describe_shared(storage.shared)]),
     ]
+
+
+def _describe_shared(shared: SharedSettings) -> str:
+    """Return a line about the engines that the replicas share."""
+    peers = f"replicas at {' '.join(shared.peer_names)}" if shared.peer_names else "no connections between replicas"
+    objects = shared.objects or "no object storage"
+    return f"shared by replicas: deployment {shared.deployment}, {shared.get_shown_database()}, {objects}, {peers}"
 
 
 def _describe_views(configuration: Configuration, policies: Mapping[str, Policy]) -> list[str]:

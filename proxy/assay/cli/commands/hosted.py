@@ -1,7 +1,7 @@
-"""Command ``assay hosted list|yank|unyank|status|import``: a hosted index of a running proxy.
+"""Command ``assay hosted list|yank|unyank|status|import|migrate``: a hosted index of a running proxy.
 
 The commands use the proxy's HTTP API with a token from the environment variable ``ASSAY_TOKEN``. The proxy checks the
-permission and writes each act to the audit trail.
+permission and writes each act to the audit trail. Only ``migrate`` uses the storage itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from assay.cli.hosted.client import TOKEN_VARIABLE, HostedClient, describe_files
 from assay.cli.tables import escape_unprintable, print_table
 from assay.config import Configuration, load_configuration
 from assay.errors import ConfigurationError, UploadForbiddenError, UploadRefusedError
+from assay.store.factory import migrate_hosted
 
 
 def main(options: argparse.Namespace) -> int:
@@ -29,8 +30,11 @@ def main(options: argparse.Namespace) -> int:
     Raises:
         ConfigurationError: the configuration is invalid, or has no such hosted index.
         UpstreamUnavailableError: the proxy is not available.
+        StorageError: the hosted files cannot be copied.
     """
     configuration = load_configuration(options.config, os.environ)
+    if options.action == "migrate":
+        return asyncio.run(_migrate(options, configuration))
     index = configuration.indexes.find_by_name(options.index)
     if options.url is None and (index is None or not index.is_hosted):
         raise ConfigurationError(f"expected a hosted index of the configuration, found {options.index}")
@@ -96,3 +100,14 @@ async def _import(options: argparse.Namespace, client: HostedClient) -> int:
             refused += 1
             print(f"refused: {name}: {escape_unprintable(str(error))}")
     return EXIT_WITHHELD if refused else EXIT_OK
+
+
+async def _migrate(options: argparse.Namespace, configuration: Configuration) -> int:
+    index = configuration.indexes.find_by_name(options.index)
+    if index is None or not index.is_hosted:
+        raise ConfigurationError(f"expected a hosted index of the configuration, found {options.index}")
+    result = await migrate_hosted(
+        configuration.storage, index.name, options.directory, lambda name: print(f"copied: {escape_unprintable(name)}")
+    )
+    print(f"{result.copied} files copied, {result.present} files were there before")
+    return EXIT_OK

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay import telemetry
-from assay.assembly import Assembly, get_known_names, read_policy
+from assay.assembly import Assembly
+from assay.assembly.inputs import get_known_names, read_policy
 from assay.cli import EXIT_OK, EXIT_UNDECIDED, EXIT_WITHHELD, lockfile_report
 from assay.cli.dry_run import PageResults, judge_pages, open_dry_run
 from assay.cli.findings import LockfileFinding, build_findings

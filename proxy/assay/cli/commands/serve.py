@@ -13,16 +13,23 @@ from contextlib import asynccontextmanager
 
 from assay import telemetry
 from assay.advisory_feeds.requests import watch_requests
-from assay.assembly import Assembly, assemble, get_known_names, read_policies, utc_now
+from assay.assembly import Assembly, assemble
+from assay.assembly.downloads import make_peer_credentials
+from assay.assembly.inputs import get_known_names, read_policies, utc_now
 from assay.config import Configuration, ServerSettings, load_configuration
 from assay.gate.ledger_watch import watch_ledger
+from assay.peers.addresses import parse_peer_address
 from assay.policy.language.model import Policy
 from assay.policy_reload import watch_policies
-from assay.telemetry.audit_trail import open_audit_trail
+from assay.ports import AuditArchive
+from assay.store.settings import SharedSettings
+from assay.telemetry.audit_trail import AuditSettings, AuditSink, open_audit_trail
+from assay.telemetry.audit_upload import UploadPacing, upload_parts
 from assay.telemetry.metrics import measure_loop_delay
 from assay.telemetry.tracing import export_spans
 from assay.web.app import create_app
 from assay.web.auth import open_authenticator
+from assay.web.peers.server import run_peer_server
 from assay.web.server.server import DRAIN_SECONDS, run_server
 
 _JSON_LOG_BY_OPTION = {"auto": None, "text": False, "json": True}
@@ -120,13 +127,17 @@ async def run_proxy(
         open_authenticator(configuration.server) as access,
         open_audit_trail(configuration.audit, utc_now) as trail,
         assemble(configuration, policies, environ=environ, new_ledger=new_ledger) as assembly,
+        upload_parts(trail, _get_archive(configuration.audit, assembly), _get_pacing(configuration.audit)),
         watch_policies(assembly.views, get_known_names(configuration)),
         watch_ledger(assembly.store, trail),
         watch_requests(assembly.feeds, trail),
         measure_loop_delay(),
     ):
         handler, ready = create_app(assembly, configuration, clock=utc_now, audit_trail=trail, authenticator=access)
-        async with run_server(handler, ready, configuration.server, drain_seconds=drain) as (host, port):
+        async with (
+            _answer_peers(configuration.storage.shared, assembly),
+            run_server(handler, ready, configuration.server, drain_seconds=drain) as (host, port),
+        ):
             shown = f"[{host}]" if ":" in host else host
             origin = f"{'http' if configuration.server.tls is None else 'https'}://{shown}:{port}"
             _log_listening(origin, assembly, str(configuration.storage.directory))
@@ -135,6 +146,30 @@ async def run_proxy(
             gc.freeze()
             gc.set_threshold(_GC_THRESHOLD_OBJECTS)
             yield origin
+
+
+def _get_archive(settings: AuditSettings, assembly: Assembly) -> AuditArchive | None:
+    return assembly.store.make_audit_archive() if settings.sink is AuditSink.OBJECTS else None
+
+
+def _get_pacing(settings: AuditSettings) -> UploadPacing:
+    return UploadPacing(part_age_seconds=settings.upload.part_age.total_seconds())
+
+
+@asynccontextmanager
+async def _answer_peers(shared: SharedSettings | None, assembly: Assembly) -> AsyncIterator[None]:
+    """Answer the other replicas while the context is open, if the configuration has an address for them.
+
+    Raises:
+        ConfigurationError: the proxy cannot listen on the address.
+    """
+    if shared is None or shared.peer_address is None:
+        yield
+        return
+    gates = [view.gate for view in assembly.views]
+    credentials, address = make_peer_credentials(shared, assembly.store), parse_peer_address(shared.peer_address)
+    async with run_peer_server(gates, credentials, address, clock=utc_now):
+        yield
 
 
 def _log_listening(origin: str, assembly: Assembly, storage: str) -> None:

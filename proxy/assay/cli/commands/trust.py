@@ -8,7 +8,7 @@ import json
 import os
 import sys
 
-from assay.assembly import read_trust_roots, utc_now
+from assay.assembly.inputs import read_trust_roots, utc_now
 from assay.attestation.renewal.report import refresh_trust_roots, report_trust_roots
 from assay.attestation.renewal.tuf import create_tuf_refreshers
 from assay.cli import EXIT_OK, EXIT_UNDECIDED

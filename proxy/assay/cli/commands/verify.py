@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from assay.assembly import get_known_names, read_policy, read_trust_roots
+from assay.assembly.inputs import get_known_names, read_policy, read_trust_roots
 from assay.attestation.codec import encode_evidence
 from assay.attestation.renewal.report import describe_local_file
 from assay.attestation.verification.verify import verify

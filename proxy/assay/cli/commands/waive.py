@@ -18,7 +18,8 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from assay import telemetry
-from assay.assembly import Assembly, utc_now
+from assay.assembly import Assembly
+from assay.assembly.inputs import utc_now
 from assay.cli import EXIT_OK
 from assay.cli.dry_run import PageResults, judge_pages, open_dry_run
 from assay.cli.file_replacement import replace_file

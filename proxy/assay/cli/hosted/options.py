@@ -23,16 +23,21 @@ def add_hosted_commands(commands: argparse._SubParsersAction[argparse.ArgumentPa
     import_ = add_command(
         actions, "import", "upload the distributions in a directory, with their attestations", "hosted"
     )
+    migrate = add_command(
+        actions, "migrate", "copy a hosted index from a directory to the shared storage, without a token", "hosted"
+    )
     for name, command in {
         "list": listing,
         "yank": yank,
         "unyank": unyank,
         "status": status,
         "import": import_,
+        "migrate": migrate,
     }.items():
         command.add_argument("index", metavar="INDEX", help="name of the hosted index")
-        command.add_argument("--url", metavar="URL", help="address of the proxy (default: that of the configuration)")
         command.set_defaults(action=name)
+    for command in (listing, yank, unyank, status, import_):
+        command.add_argument("--url", metavar="URL", help="address of the proxy (default: that of the configuration)")
     listing.add_argument("--json", action="store_true", help="print JSON")
     for command in (yank, unyank, status):
         command.add_argument("project", metavar="PROJECT", help="name of the project")
@@ -44,4 +49,7 @@ def add_hosted_commands(commands: argparse._SubParsersAction[argparse.ArgumentPa
         command.add_argument("--reason", metavar="TEXT", help="reason, which installers show")
     import_.add_argument(
         "directory", metavar="DIR", type=Path, help="directory of wheels, source archives and *.attestation files"
+    )
+    migrate.add_argument(
+        "directory", metavar="DIR", type=Path, help="directory of hosted files (storage.hosted) that no proxy uses now"
     )

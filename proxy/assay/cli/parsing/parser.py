@@ -17,7 +17,12 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "assay serve --port 9000 --policy policy.toml",
         "assay serve --config /etc/assay/proxy.toml --log json",
     ),
-    "assay check": ("assay check --config proxy.toml", "assay check --policy new.toml", "assay check --online"),
+    "assay check": (
+        "assay check --config proxy.toml",
+        "assay check --policy new.toml",
+        "assay check --online",
+        "assay check --connect",
+    ),
     "assay audit-log": (
         "assay audit-log verify --config proxy.toml",
         "assay audit-log head --trail /var/lib/assay/audit.jsonl",
@@ -87,6 +92,17 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         'assay ledger forget pypi numpy --serial --reason "the mirror sent a wrong serial"',
         'assay ledger forget pypi numpy --digest numpy-2.1.0.tar.gz --reason "restored from backup, INC-77"',
     ),
+    "assay database": (
+        "assay database init --url postgresql://postgres@db/assay --deployment acme-prod",
+        "assay database check --url postgresql://assay_app@db/assay --deployment acme-prod",
+    ),
+    "assay database init": ("assay database init --url postgresql://postgres@db/assay --deployment acme-prod",),
+    "assay database upgrade": ("assay database upgrade --url postgresql://postgres@db/assay",),
+    "assay database check": (
+        "assay database check --url postgresql://assay_app@db/assay --deployment acme-prod",
+        "assay database check --url postgresql://assay_admin@db/assay --operator",
+    ),
+    "assay database restored": ("assay database restored --url postgresql://assay_admin@db/assay",),
     "assay hosted": ("assay hosted list internal", "assay hosted import internal dist/"),
     "assay hosted list": ("assay hosted list internal", "assay hosted list internal --json"),
     "assay hosted yank": (
@@ -99,6 +115,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "assay hosted import internal dist/",
         "assay hosted import internal dist/ --url https://pypi.acme.example",
     ),
+    "assay hosted migrate": ("assay hosted migrate internal /var/lib/assay/hosted",),
     "assay cache": ("assay cache stats", 'assay cache prune --to "10 GiB"', "assay cache warm uv.lock"),
 }
 """Examples of each command, by the words before its arguments. A test parses each of them."""

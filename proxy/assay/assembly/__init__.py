@@ -1,34 +1,31 @@
 """Construction of the proxy: creates and connects all parts, and closes them in reverse order.
 
-Only this module connects the parts, and it does nothing else. It passes the clock and the environment variables to the
+Only this package connects the parts, and it does nothing else. It passes the clock and the environment variables to the
 parts that need them.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
-from urllib.request import getproxies_environment
 
 from assay.advisories.in_force import AdvisoriesInForce
-from assay.advisory_feeds.served import ListServed, list_nothing_served, make_list_served
+from assay.advisory_feeds.served import make_list_served
 from assay.advisory_feeds.service import AdvisoryFeeds
-from assay.attestation.config import BUNDLED_ROOT_NAMES, DEFAULT_ROOT_NAME
+from assay.assembly.connections import start_upstream
+from assay.assembly.downloads import DownloadSources, build_download_sources
+from assay.assembly.feeds import create_feeds
+from assay.assembly.inputs import read_trust_roots, utc_now
 from assay.attestation.key_watch import KeyWatch
 from assay.attestation.pool.pool import VerifierPool
 from assay.attestation.renewal.schedule import create_root_refreshers
-from assay.attestation.renewal.tuf_client import SubprocessRefresher, create_subprocess_refreshers
-from assay.attestation.trust_roots import TrustRoots, load_roots
 from assay.caching.background import BackgroundTasks
-from assay.caching.flights import ProcessFlights
 from assay.config import Configuration
-from assay.evidence import INDEX_SOURCE
 from assay.file_watch import POLL_INTERVAL_SECONDS
 from assay.files.cache import FileCache, FileCacheSettings
 from assay.files.download_registry import SILENCE_MEMORY_SECONDS, DownloadRegistry
@@ -42,14 +39,11 @@ from assay.gate.gate import Gate, GateResources, GateSettings
 from assay.gate.judged_page import MAX_CACHED_FILES, create_judged_page_cache
 from assay.gate.summaries import PageSummaries
 from assay.gate.uploads import UploadService
-from assay.operator_files import read_text
 from assay.pages.cache import PageCache, PageCacheSettings
 from assay.pages.hosted import HostedPages
 from assay.pages.root_list import RootListCache
 from assay.pages.service import PageService
-from assay.policy.language.document import BUILT_IN_POLICY, load_policy
 from assay.policy.language.model import Policy
-from assay.policy.language.values import KnownNames
 from assay.ports import Spool, Storage, Upstream
 from assay.provenance.resolver import MAX_UNRECORDED_BYTES, ProvenanceResolver
 from assay.provenance.revalidation import ProvenanceRevalidator
@@ -59,10 +53,9 @@ from assay.provenance.sources.github.api import GitHubApi, GitHubTiming
 from assay.provenance.sources.github.source import GitHubSource
 from assay.provenance.sources.index import IndexSource
 from assay.provenance.sources.settings import FilesSourceSettings, GitHubSourceSettings
-from assay.store.factory import add_hosted_indexes, open_hosted, open_storage
+from assay.store.factory import add_hosted_indexes, open_storage
 from assay.upstream.api_client import UpstreamApiClient
 from assay.upstream.client import UpstreamClient
-from assay.upstream.credentials import IndexAuthorizations
 from assay.upstream.pacing import RetryPacing
 from assay.views import ViewSettings
 
@@ -123,6 +116,8 @@ class Assembly:
     overview_seconds: float
     """Time in seconds for which the facts of the overview page and of the search are kept."""
     feeds: AdvisoryFeeds
+    wait_until_kept: Callable[[], Awaitable[None]]
+    """Function that waits until the object storage of replicas has what was downloaded, or has failed to store it."""
     uploads: UploadService | None = None
     """Service that accepts uploads to hosted indexes; None if no index is hosted."""
 
@@ -130,67 +125,6 @@ class Assembly:
     def gate(self) -> Gate:
         """Gate of the view at ``/``, for commands that apply a single policy."""
         return self.views[0].gate
-
-
-def utc_now() -> datetime:
-    """Return the current time in UTC."""
-    return datetime.now(UTC)
-
-
-def get_known_names(configuration: Configuration) -> KnownNames:
-    """Return the names of the configured indexes, and of the trust roots that these indexes use."""
-    trust = configuration.trust
-    default = trust.root if trust.root in BUNDLED_ROOT_NAMES else DEFAULT_ROOT_NAME
-    named = {index.trust for index in configuration.indexes if index.trust is not None}
-    return KnownNames(
-        indexes=frozenset(index.name for index in configuration.indexes),
-        trust_roots=frozenset({default, *trust.roots, *named}),
-        keys=frozenset(trust.keys),
-        sources=frozenset({INDEX_SOURCE, *(each.name for each in configuration.evidence)}),
-    )
-
-
-def read_policy(path: Path | None, known: KnownNames | None = None) -> Policy:
-    """Return the policy in the file at `path`, or the built-in policy if `path` is None.
-
-    Args:
-        path: path of the policy file.
-        known: names that the policy may use (`get_known_names`); None: any.
-
-    Raises:
-        ConfigurationError: the file cannot be read or is not a valid policy.
-    """
-    if path is None:
-        return BUILT_IN_POLICY
-    return load_policy(read_text(path), str(path), known)
-
-
-def read_policies(configuration: Configuration) -> dict[str, Policy]:
-    """Return the policy of each view, by the view's name.
-
-    Raises:
-        ConfigurationError: a policy file cannot be read or is not a valid policy.
-    """
-    known = get_known_names(configuration)
-    return {view.name: read_policy(view.policy, known) for view in configuration.all_views}
-
-
-async def read_trust_roots(
-    configuration: Configuration, state_directory: Path
-) -> tuple[TrustRoots, tuple[SubprocessRefresher, ...]]:
-    """Return the latest version of each trust root, and the objects that renew the trust roots.
-
-    Args:
-        configuration: names the trust roots, and states whether they are renewed.
-        state_directory: directory in which the renewed trust roots are stored.
-
-    Raises:
-        ConfigurationError: a trust root cannot be read or is invalid.
-    """
-    trust = configuration.trust
-    renewers = create_subprocess_refreshers([trust.root] if trust.is_refresh_enabled else [], state_directory)
-    renewed = [root for renewer in renewers if (root := await renewer.load_last_good()) is not None]
-    return await asyncio.to_thread(lambda: load_roots(trust, Path.cwd(), renewed=renewed)), renewers
 
 
 @asynccontextmanager
@@ -222,26 +156,30 @@ async def assemble(
     """
     tuning = tuning or Tuning()
     async with AsyncExitStack() as stack:
-        store = await open_storage(configuration.storage, clock=clock, new_ledger=new_ledger)
+        # A dry run reads the shared ledger and hosted files beside the proxies that own them.
+        is_dry_run = state_directory is not None
+        store = await open_storage(configuration.storage, clock=clock, new_ledger=new_ledger, dry_run=is_dry_run)
         stack.push_async_callback(store.close)
         verifier = await _start_verifier(stack, configuration, state_directory, clock, tuning)
-        # A dry run reads hosted files beside the proxy that owns them.
-        hosted_files = await open_hosted(
-            configuration.storage, configuration.indexes, read_only=state_directory is not None
-        )
+        hosted_names = [index.name for index in configuration.indexes.hosted]
+        hosted_files = await store.open_hosted(hosted_names, read_only=is_dry_run) if hosted_names else None
         if hosted_files is not None:
             stack.push_async_callback(hosted_files.close)
-        client = await _start_upstream(stack, configuration, environ, tuning)
+        client = await start_upstream(stack, configuration, environ, tuning.retries)
         upstream = add_hosted_indexes(client, hosted_files)
         hosted_pages = (
             None if hosted_files is None else HostedPages(upstream=upstream, storage=hosted_files, clock=clock)
         )
         advisories = AdvisoriesInForce()
+        sources = await build_download_sources(
+            stack, configuration.storage.shared, store, IndexFileSource(upstream, tuning.retries), clock
+        )
         gate = _build_gate_factory(
             stack,
             configuration,
             tuning,
             store=store,
+            sources=sources,
             upstream=upstream,
             verifier=verifier,
             github_sources=_build_github_sources(configuration, client, clock, tuning),
@@ -251,12 +189,12 @@ async def assemble(
             clock=clock,
         )
         list_served = make_list_served(store.usage, configuration.indexes)
-        feeds = _create_feeds(
+        feeds = create_feeds(
             configuration, client, advisories, list_served, clock=clock, state_directory=state_directory
         )
         stack.push_async_callback(feeds.close)
-        await feeds.load(read_only=state_directory is not None)
-        if state_directory is None:
+        await feeds.load(read_only=is_dry_run)
+        if not is_dry_run:
             feeds.start()
         spool = await store.open_spool()
         views = []
@@ -304,57 +242,9 @@ async def assemble(
             advisory_hits=hits,
             summaries=summaries,
             overview_seconds=tuning.overview_seconds,
+            wait_until_kept=sources.wait_until_kept,
             uploads=uploads,
         )
-
-
-@asynccontextmanager
-async def open_feeds(configuration: Configuration, environ: Mapping[str, str]) -> AsyncIterator[AdvisoryFeeds]:
-    """Open the feeds of advisories, without a schedule, for a command while no proxy uses the storage directory.
-
-    Raises:
-        ConfigurationError: a credential or directory is not usable.
-        StorageError: the storage directory is not usable, or a proxy uses it (`StorageInUseError`).
-    """
-    async with AsyncExitStack() as stack:
-        store = await open_storage(configuration.storage)
-        stack.push_async_callback(store.close)
-        upstream = await _start_upstream(stack, configuration, environ, Tuning())
-        list_served = make_list_served(store.usage, configuration.indexes)
-        feeds = _create_feeds(configuration, upstream, AdvisoriesInForce(), list_served)
-        stack.push_async_callback(feeds.close)
-        await feeds.load()
-        yield feeds
-
-
-async def read_feeds(configuration: Configuration) -> AdvisoryFeeds:
-    """Return the feeds of advisories with their stored snapshots, for reading. A proxy may use the directory."""
-    upstream = UpstreamClient(
-        limits=configuration.limits, authorizations=IndexAuthorizations((), {}), proxies={}
-    )  # never started
-    feeds = _create_feeds(configuration, upstream, AdvisoriesInForce(), list_nothing_served)
-    await feeds.load(read_only=True)
-    return feeds
-
-
-def _create_feeds(
-    configuration: Configuration,
-    upstream: UpstreamClient,
-    in_force: AdvisoriesInForce,
-    list_served: ListServed,
-    *,
-    clock: Callable[[], datetime] = utc_now,
-    state_directory: Path | None = None,
-) -> AdvisoryFeeds:
-    return AdvisoryFeeds(
-        configuration.advisories,
-        storage_directory=state_directory or configuration.storage.directory,
-        upstream=upstream,
-        limits=configuration.limits,
-        in_force=in_force,
-        list_served=list_served,
-        clock=clock,
-    )
 
 
 async def _start_verifier(
@@ -384,29 +274,13 @@ async def _start_verifier(
     return verifier
 
 
-async def _start_upstream(
-    stack: AsyncExitStack, configuration: Configuration, environ: Mapping[str, str], tuning: Tuning
-) -> UpstreamClient:
-    feeds = (feed.make_index(configuration.limits) for feed in configuration.advisories)
-    hosts = (*configuration.connections, *(index for index in feeds if index is not None))
-    upstream = UpstreamClient(
-        limits=configuration.limits,
-        authorizations=await asyncio.to_thread(IndexAuthorizations, hosts, environ),
-        proxies=getproxies_environment(),
-        indexes=hosts,
-        pacing=tuning.retries,
-    )
-    await upstream.start()
-    stack.push_async_callback(upstream.close)
-    return upstream
-
-
 def _build_gate_factory(
     stack: AsyncExitStack,
     configuration: Configuration,
     tuning: Tuning,
     *,
     store: Storage,
+    sources: DownloadSources,
     upstream: Upstream,
     verifier: VerifierPool,
     github_sources: Sequence[GitHubSource],
@@ -422,7 +296,7 @@ def _build_gate_factory(
     """
     downloads = DownloadRegistry(
         store.download_blobs,
-        [IndexFileSource(upstream, tuning.retries)],
+        sources.make_plan,
         silence_memory_seconds=tuning.silence_memory_seconds,
     )
     stack.push_async_callback(downloads.close)
@@ -439,13 +313,17 @@ def _build_gate_factory(
     )
     revalidator = ProvenanceRevalidator(provenance_resolver=resolver, notices=store.notices, clock=clock)
     stack.push_async_callback(revalidator.close)
-    provenance = ProvenanceService(resolver=resolver, revalidator=revalidator, notices=store.notices)
+    provenance = ProvenanceService(
+        resolver=resolver, revalidator=revalidator, notices=store.notices, flights=store.flights
+    )
     stack.push_async_callback(provenance.close)
     files = FileService(
-        cache=FileCache(blobs=store.download_blobs, downloads=downloads, settings=tuning.files),
+        cache=FileCache(
+            blobs=store.download_blobs, downloads=downloads, settings=tuning.files, note_use=sources.note_use
+        ),
         index_metadata=IndexMetadata(upstream=upstream, records=store.records),
-        wheels=WheelMetadata(records=store.records),
-        failed_metadata=FailedMetadata(),
+        wheels=WheelMetadata(records=store.records, notices=store.notices),
+        failed_metadata=FailedMetadata(records=store.records, notices=store.notices),
     )
     stack.push_async_callback(files.close)
     return partial(
@@ -463,7 +341,7 @@ def _build_gate_factory(
         ),
         ledger=store.ledger,
         judged_pages=create_judged_page_cache(tuning.max_judged_files),
-        flights=ProcessFlights(),
+        flights=store.flights,
         clock=clock,
     )
 
