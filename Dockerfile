@@ -13,9 +13,10 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_COMPILE=1 \
     PIP_NO_INPUT=1 \
     PIP_ROOT_USER_ACTION=ignore
-COPY requirements.lock ./
+COPY requirements.lock requirements-scale.lock ./
+# The extra `scale` is for storage that several replicas share; a single proxy does not import it.
 RUN python -m venv /opt/assay \
- && /opt/assay/bin/python -m pip install --no-deps --require-hashes --only-binary :all: -r requirements.lock
+ && /opt/assay/bin/python -m pip install --no-deps --require-hashes --only-binary :all: -r requirements.lock -r requirements-scale.lock
 ARG REVISION=
 COPY LICENSE README.md pyproject.toml ./
 COPY release release
@@ -48,7 +49,7 @@ LABEL org.opencontainers.image.title="assay-proxy" \
       org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.base.name="${BASE_IMAGE}"
 COPY --from=build /opt/assay /opt/assay
-COPY requirements.lock /opt/assay/requirements.lock
+COPY requirements.lock requirements-scale.lock /opt/assay/
 # Group 0 may write too, because OpenShift runs images as an arbitrary user in that group.
 RUN ["install", "-d", "-m", "0770", "-o", "10001", "-g", "0", "/var/lib/assay"]
 # Assay creates the storage directory inside the volume with access for itself only, so the volume's root may have any mode.

@@ -23,7 +23,7 @@ from typing import Final
 
 import aiohttp
 
-from assay.assembly import read_policies
+from assay.assembly.inputs import read_policies
 from assay.cli.commands.serve import run_proxy
 from assay.config import load_configuration
 from demo.listings import PINNED, STOLEN, WAIVED, Company, fill_company, fill_public

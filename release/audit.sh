@@ -14,4 +14,8 @@ ignored=()
 for name in $answered; do
   ignored+=(--ignore-vuln "$name")
 done
-"${PIP_AUDIT:-.tools/venv/bin/pip-audit}" --strict --progress-spinner off --disable-pip --require-hashes "${ignored[@]}" --requirement "${1:-requirements.lock}"
+locks=("$@")
+if [ $# -eq 0 ]; then
+  locks=(requirements.lock requirements-scale.lock)
+fi
+"${PIP_AUDIT:-.tools/venv/bin/pip-audit}" --strict --progress-spinner off --disable-pip --require-hashes "${ignored[@]}" "${locks[@]/#/--requirement=}"

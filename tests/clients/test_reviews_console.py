@@ -29,7 +29,7 @@ async def test_the_installer_tells_the_missing_review_and_installs_the_reviewed_
         assert "withheld, countersigned: " in text
         assert "the key security" in text
         assert not installed(directory)
-        async with seen(proxy):
+        async with seen(proxy, reviews):
             await attest(directory, key)
         status, text = await console(installer, proxy, "widget==1.0", directory)
         assert status == 0, text

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.deploy.chart_readme import README, default_of, leaves, readme
-from tests.deploy.tools import CHART, HELMS, VALUES, Document, documents, documents_of, only, run, template
+from tests.deploy.tools import CHART, HELMS, VALUES, Document, documents, documents_of, only, run, template, workload
 from tests.paths import ROOT
 
 pytestmark = pytest.mark.deploy
@@ -21,7 +21,7 @@ PRODUCTION = "production-values.yaml"
 
 
 def proxy_container(found: list[Document]) -> Document:
-    [container] = only(found, "StatefulSet")["spec"]["template"]["spec"]["containers"]
+    [container] = workload(found)["spec"]["template"]["spec"]["containers"]
     assert isinstance(container, dict)
     return container
 
@@ -50,8 +50,9 @@ def check_against_clusters(found: list[Document], *versions: str) -> list[str]:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_every_example_renders_to_is_what_kubernetes_takes(version: str) -> None:
     found = [document for values in VALUES for document in documents(values, version=version)]
-    assert {"StatefulSet", "Service", "Ingress", "ConfigMap", "NetworkPolicy"} <= {each["kind"] for each in found}
-    assert {"PodDisruptionBudget", "ServiceMonitor", "ServiceAccount", "Pod"} <= {each["kind"] for each in found}
+    kinds = {each["kind"] for each in found}
+    assert {"StatefulSet", "Deployment", "HorizontalPodAutoscaler", "Service", "Ingress", "ConfigMap"} <= kinds
+    assert {"NetworkPolicy", "PodDisruptionBudget", "ServiceMonitor", "ServiceAccount", "Pod"} <= kinds
     assert check_against_clusters(found, version) == []
 
 
@@ -75,7 +76,7 @@ def test_both_helms_make_the_same_of_it(values: str) -> None:
 
 
 REFUSED: list[tuple[str, dict[str, object], str, dict[str, object]]] = [
-    ("more replicas than one", {"replicas": 2}, "shared object storage", {"replicas": 0}),
+    ("more replicas than one", {"replicas": 2}, "replicas: expected 0 or 1 with mode=single", {"replicas": 0}),
     ("no image", {"image.repository": ""}, "image.repository: expected the repository of your Assay image", {}),
     (
         "an ingress without a host",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,18 @@ import pytest
 
 from assay.config import Configuration, load_configuration
 from assay.policy.language.document import load_policy
+from assay.store.shared.settings import SharedSettings
 from tests.deploy.pod_security import violations
-from tests.deploy.tools import EXAMPLES, VALUES, Document, documents, documents_of, only
+from tests.deploy.tools import EXAMPLES, VALUES, Document, documents, documents_of, environment, only, workload
 
 pytestmark = pytest.mark.deploy
 
 SIDECAR = EXAMPLES / "sidecar-pod.yaml"
 
 
-def environment(container: Document) -> dict[str, str]:
-    return {each["name"]: each["value"] for each in container["env"] if "value" in each}
+def expanded(value: str) -> str:
+    """Return the value of a variable as Kubernetes passes it, in a pod with an address of the kind that it expects."""
+    return value.replace("[$(POD_IP)]", "[fd00::7]").replace("$(POD_IP)", "10.0.0.7")
 
 
 def configured(container: Document, spec: Document, maps: dict[str, Document], place: Path) -> Configuration:
@@ -32,7 +35,7 @@ def configured(container: Document, spec: Document, maps: dict[str, Document], p
             path = place / mount["mountPath"].lstrip("/") / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, "utf-8")
-    environ = environment(container)
+    environ = {name: expanded(value) for name, value in environment(container).items()}
     if "ASSAY_CONFIG" in environ:
         environ["ASSAY_CONFIG"] = str(place / environ["ASSAY_CONFIG"].lstrip("/"))
     return load_configuration(None, environ)
@@ -41,7 +44,7 @@ def configured(container: Document, spec: Document, maps: dict[str, Document], p
 @pytest.mark.parametrize("values", VALUES)
 def test_the_rendered_maps_are_configuration_and_policy_as_the_product_reads_them(values: str, tmp_path: Path) -> None:
     found = documents(values)
-    spec = only(found, "StatefulSet")["spec"]["template"]["spec"]
+    spec = workload(found)["spec"]["template"]["spec"]
     [container] = spec["containers"]
     maps = {each["metadata"]["name"]: each for each in found if each["kind"] == "ConfigMap"}
     configuration = configured(container, spec, maps, tmp_path)
@@ -59,6 +62,9 @@ def test_the_rendered_maps_are_configuration_and_policy_as_the_product_reads_the
     needed += [configuration.trust.root] if configuration.trust.root.startswith("/") else []
     tls, auth = configuration.server.tls, configuration.server.auth
     needed += [path for path in (tls and tls.certificate, tls and tls.key, auth and auth.tokens) if path]
+    if (shared := configuration.storage.shared) is not None:
+        assert str(shared.key_file).startswith(mounted)
+        needed += [str(shared.password_file)] if shared.password_file else []
     for view in configuration.views:
         assert (tmp_path / str(view.policy).lstrip("/")).exists(), "a key of the ConfigMap"
     for index in configuration.indexes:
@@ -88,10 +94,29 @@ def test_what_is_shown_in_the_product_is_what_the_production_example_says(tmp_pa
     assert spec["containers"][0]["image"] == f"registry.acme.example/assay@sha256:{'0123456789abcdef' * 4}"
 
 
+def test_the_shared_storage_of_the_product_is_that_of_the_scaled_examples(tmp_path: Path) -> None:
+    def shared(values: str) -> SharedSettings:
+        found = documents(values)
+        spec = workload(found)["spec"]["template"]["spec"]
+        maps = {each["metadata"]["name"]: each for each in found if each["kind"] == "ConfigMap"}
+        settings = configured(spec["containers"][0], spec, maps, tmp_path).storage.shared
+        assert settings is not None
+        return settings
+
+    scaled = shared("scaled-values.yaml")
+    assert (scaled.deployment, scaled.objects, scaled.region) == ("acme-prod", "s3://assay-eu/", "eu-central-1")
+    assert scaled.endpoint == "https://s3.acme.example:9000"
+    assert (scaled.peer_names, scaled.peer_address) == (("pypi-proxy-assay-peers:8081",), "10.0.0.7:8081")
+    assert (scaled.deadlines.ledger, scaled.ledger_grace) == (timedelta(seconds=3), timedelta(hours=1))
+    fixed = shared("scaled-fixed-values.yaml")
+    assert (fixed.peer_address, fixed.ledger_grace) == ("[fd00::7]:9443", timedelta(minutes=30))
+    assert (fixed.password_file, fixed.endpoint, fixed.region, fixed.insecure) == (None, None, None, False)
+
+
 @pytest.mark.parametrize("values", VALUES)
 def test_every_pod_fits_the_restricted_standard_and_writes_to_its_volume_alone(values: str) -> None:
     found = documents(values)
-    for spec in (only(found, "StatefulSet")["spec"]["template"]["spec"], only(found, "Pod")["spec"]):
+    for spec in (workload(found)["spec"]["template"]["spec"], only(found, "Pod")["spec"]):
         assert violations(spec) == []
         assert spec["automountServiceAccountToken"] is False
         assert spec["enableServiceLinks"] is False

@@ -77,7 +77,7 @@ def test_every_image_and_action_is_pinned_by_digest_or_is_yours_to_name() -> Non
 
 def test_the_commands_in_the_examples_exist() -> None:
     said = set()
-    for example in EXAMPLES.iterdir():
+    for example in filter(Path.is_file, EXAMPLES.rglob("*")):
         text = example.read_text("utf-8")
         said |= set(
             re.findall(r"(?:^|[&;`] *|ASSAY_IMAGE\" )assay (audit|serve|check|explain|cache)\b", text, re.MULTILINE)

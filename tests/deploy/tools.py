@@ -77,6 +77,17 @@ def only(found: Sequence[Document], kind: str, suffix: str = "") -> Document:
     return one
 
 
+def workload(found: Sequence[Document]) -> Document:
+    """Return the StatefulSet (mode: single) or the Deployment (mode: scaled)."""
+    [one] = [each for each in found if each["kind"] in {"StatefulSet", "Deployment"}]
+    return one
+
+
+def environment(container: Document) -> dict[str, str]:
+    """Return the variables of a container that have a literal value."""
+    return {each["name"]: each["value"] for each in container["env"] if "value" in each}
+
+
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))

@@ -37,6 +37,7 @@ _CONFIGURATION_TABLES = {
 }
 _OTHER_TOOLS = {"tool"}
 _SHELL_PROGRAMS = {
+    "install",
     "mv",
     "rm",
     ".",

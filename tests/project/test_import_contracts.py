@@ -78,6 +78,7 @@ def test_the_contracts_are_these() -> None:
     assert set(CONTRACTS) == {
         *("layers", "pure", "protocols", "engine-in-one-place"),
         *("sigstore-in-one-place", "keys-in-one-place", "diskcache-in-one-place", "opentelemetry-in-one-place"),
+        *("asyncpg-in-one-place", "obstore-in-one-place"),
     }
 
 

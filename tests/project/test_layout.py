@@ -25,6 +25,7 @@ NAMED_OTHERWISE = {
     "attestation/verification/test_verify_conformance.py": "verify, over cases of Sigstore's conformance suite",
     "attestation/verification/test_verify_corpus.py": "verify, over the real attestations in tests/corpus",
     "attestation/verification/test_verify_differential.py": "verify, beside the reference verifier of sigstore",
+    "files/shared/test_plan_object_storage.py": "plan, over a real object storage; test_plan has one in memory",
     "files/test_download_sources.py": "download, from several sources; test_download has what holds with one",
     "files/test_download_stored.py": "download, of a stored file; test_download has what holds without one",
     "policy/test_judge_ledger_changes.py": "judge.derive_ledger_changes; test_decide has the verdicts",

@@ -140,3 +140,18 @@ def test_the_registry_would_accept_the_distributions(dist: Path) -> None:
     checked = tools.run("twine", "check", "--strict", *dist.glob("assay_proxy-*.whl"), *dist.glob("*.tar.gz"))
     assert checked.returncode == 0, checked.stdout
     assert checked.stdout.count("PASSED") == 2
+
+
+def list_entries(lock: str) -> dict[str, str]:
+    """Return each package of a lock file with its version and hashes, without comments."""
+    text = re.sub(r"(?m)^ *#.*\n", "", (ROOT / lock).read_text("utf-8"))
+    return {entry.partition("==")[0]: entry for entry in re.split(r"(?m)^(?=[a-z])", text) if entry}
+
+
+def test_the_lock_of_the_extra_scale_has_its_packages_as_the_development_lock_has_them() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extra = tomllib.load(file)["project"]["optional-dependencies"]["scale"]
+    entries = list_entries("requirements-scale.lock")
+    assert set(entries) == {Requirement(each).name for each in extra}
+    development = list_entries("requirements-dev.lock")
+    assert entries == {name: development[name] for name in entries}

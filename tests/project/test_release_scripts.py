@@ -149,7 +149,8 @@ def test_the_audit_covers_the_lock_and_leaves_out_answered_advisories(tmp_path: 
     ran = subprocess.run(["bash", "release/audit.sh"], cwd=ROOT, env=environment, timeout=60, check=False)
     assert ran.returncode == 3, "a finding fails the job"
     arguments = calls.read_text().splitlines()
-    assert {"--strict", "--require-hashes", "requirements.lock"} <= set(arguments)
+    locks = {"--requirement=requirements.lock", "--requirement=requirements-scale.lock"}
+    assert {"--strict", "--require-hashes", *locks} <= set(arguments)
     ignored = [after for before, after in itertools.pairwise(arguments) if before == "--ignore-vuln"]
     vex = json.loads((ROOT / "release" / "openvex.json").read_text("utf-8"))
     assert ignored == [each["vulnerability"]["name"] for each in vex["statements"] if each["status"] == "not_affected"]

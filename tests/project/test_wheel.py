@@ -121,6 +121,7 @@ def test_the_source_distribution_has_the_package_and_no_tests(built: Built) -> N
             "pyproject.toml",
             "release",
             "requirements.lock",
+            "requirements-scale.lock",
         )
     }
 
