@@ -17,7 +17,7 @@ from benchmarks.checkout import HERE, Checkout
 from benchmarks.content import JSON, Tree
 from benchmarks.load import Rate, fetch, wrk
 from benchmarks.report import Table, ratios
-from tests.world.sigstore.private_sigstore import PrivateSigstore
+from tests.world.sigstore.private_sigstore import PrivateSigstore, Signer
 
 RELEASES, FILES = 25, 40
 SIGNED = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -83,18 +83,36 @@ def _publish(tree: Tree, sigstore: PrivateSigstore, documents: Path) -> None:
     documents.mkdir(parents=True)
     for release in range(RELEASES):
         for number in range(FILES):
-            name = f"attested-{release}.0-cp3{number}-cp3{number}-manylinux_2_17_x86_64.whl"
-            digest = hashlib.sha256(name.encode()).hexdigest()
-            path = f"/integrity/attested/{release}.0/{name}/provenance"
-            document = sigstore.provenance(name, digest, when=SIGNED + timedelta(minutes=release))
-            where = tree.root / path.lstrip("/")
-            where.parent.mkdir(parents=True)
-            where.write_bytes(document)
+            when = SIGNED + timedelta(minutes=release)
+            name, digest, document = attest(tree, sigstore, "attested", f"{release}.0", number=number, when=when)
             (documents / f"{name}.{digest}.json").write_bytes(document)
-            tree.list("attested", name, digest, 100_000, url=f"/files/attested/{name}", provenance=path)
-            # On PyPI, the upload time is shortly after the time in the log.
-            entry = tree.pages["attested"][-1]
-            entry["upload-time"] = (SIGNED + timedelta(minutes=release, seconds=30)).strftime("%Y-%m-%dT%H:%M:%S.0Z")
+
+
+def attest(
+    tree: Tree,
+    sigstore: PrivateSigstore,
+    project: str,
+    version: str,
+    *,
+    number: int,
+    when: datetime,
+    signer: Signer | None = None,
+) -> tuple[str, str, bytes]:
+    """Publish an attested file, signed at `when`; return its name, its SHA-256 and its provenance document.
+
+    Files with the same signer and `when` share a certificate. The file itself does not exist, only its document.
+    """
+    name = f"{project.replace('-', '_')}-{version}-cp3{number}-cp3{number}-manylinux_2_17_x86_64.whl"
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    path = f"/integrity/{project}/{version}/{name}/provenance"
+    document = sigstore.provenance(name, digest, signer, when=when)
+    where = tree.root / path.lstrip("/")
+    where.parent.mkdir(parents=True)
+    where.write_bytes(document)
+    tree.list(project, name, digest, 100_000, url=f"/files/{project}/{name}", provenance=path)
+    # On PyPI, the upload time is shortly after the time in the log.
+    tree.pages[project][-1]["upload-time"] = (when + timedelta(seconds=30)).strftime("%Y-%m-%dT%H:%M:%S.0Z")
+    return name, digest, document
 
 
 def view(assay: servers.Server) -> tuple[float, Rate]:

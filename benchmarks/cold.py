@@ -1,16 +1,27 @@
-"""Benchmark of cold files: delay compared with the index itself, maximum rate, and memory."""
+"""Benchmark of cold files: delay compared with the index itself, maximum rate, and memory.
+
+The index is in memory. The storage directory of the proxy is there too, and then on a disk, if `/var/tmp` or the
+working directory is on one. A large file is written through the page cache of the kernel: these rows show the cost of
+the file system, and of the disk only if it is slower than the limit of the kernel for dirty pages permits. They have no
+bars, because they depend on the disk.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import servers
 from benchmarks.content import JSON, Tree
-from benchmarks.load import fetch
+from benchmarks.disk import find_disk
+from benchmarks.load import Fetched, fetch
 from benchmarks.report import Table, ratios
+from benchmarks.warm import routed
 
 BIG, HUGE, CLIENTS = 200_000_000, 1_000_000_000, 64
 
@@ -23,23 +34,60 @@ def run(table: Table, root: Path, *, rounds: int) -> None:
     fast = [tree.file("fast", f"{number}.0", BIG) for number in range(rounds)]
     huge = tree.file("huge", "1.0", HUGE)
     tree.write()
-    with servers.nginx(root / "nginx", tree.root, port) as upstream, servers.assay(root / "assay", upstream) as assay:
-        for project in ("slow", "fast", "huge"):
-            fetch(f"{assay.origin}/simple/{project}/", {"Accept": JSON})
-        speeds = []
-        for path in fast:
-            touch(root / "touched", 2 * BIG)
-            speeds.append(BIG / fetch(f"{assay.origin}/files/127.0.0.1:{port}{path}").total / 1e6)
-        table.add("cold file, 200 MB, unlimited", speeds, unit=" MB/s", least=400)
-        cold, direct = [], []
-        for path in slow:
-            direct.append(fetch(f"{upstream.origin}{path}"))
-            cold.append(fetch(f"{assay.origin}/files/127.0.0.1:{port}{path}"))
-        totals = ratios([each.total for each in cold], [each.total for each in direct])
-        table.add("cold file, 200 MB at 100 MB/s: time relative to a direct download", totals, most=1.03)
-        later = [(ours.first - theirs.first) * 1e3 for ours, theirs in zip(cold, direct, strict=True)]
-        table.add("cold file, 200 MB at 100 MB/s: additional time to the first byte", later, unit=" ms", most=10)
-        _memory(table, assay, upstream, huge)
+    with servers.nginx(root / "nginx", tree.root, port) as upstream:
+        with servers.assay(root / "assay", upstream) as assay:
+            _files(table, upstream, assay, fast, slow, touched=root / "touched")
+            _memory(table, assay, upstream, huge)
+        if (disk := find_disk()) is None:
+            print("left out: a storage directory on a disk (/var/tmp and the working directory are in memory)")
+            return
+        with (
+            tempfile.TemporaryDirectory(prefix="assay-bench-", dir=disk) as name,
+            servers.assay(Path(name) / "assay", upstream) as assay,
+        ):
+            _files(table, upstream, assay, fast, slow, touched=Path(name) / "touched", on_disk=True)
+
+
+def _files(
+    table: Table,
+    upstream: servers.Server,
+    assay: servers.Server,
+    fast: Sequence[str],
+    slow: Sequence[str],
+    *,
+    touched: Path,
+    on_disk: bool = False,
+) -> None:
+    """Measure each file once, and add a row for the maximum rate and two rows that compare with direct downloads.
+
+    Before each file, the kernel writes earlier files to the disk, so that it does not do so during the measurement.
+    """
+    where = ", storage on a disk" if on_disk else ""
+    for project in ("slow", "fast", "huge"):
+        fetch(f"{assay.origin}/simple/{project}/", {"Accept": JSON})
+    speeds = []
+    for path in fast:
+        touch(touched, 2 * BIG)
+        os.sync()
+        speeds.append(BIG / _fetched(f"{assay.origin}{routed(upstream, path)}").total / 1e6)
+    table.add(f"cold file, 200 MB, unlimited{where}", speeds, unit=" MB/s", least=None if on_disk else 400)
+    cold, direct = [], []
+    for path in slow:
+        os.sync()
+        direct.append(_fetched(f"{upstream.origin}{path}"))
+        cold.append(_fetched(f"{assay.origin}{routed(upstream, path)}"))
+    totals = ratios([each.total for each in cold], [each.total for each in direct])
+    what = f"cold file, 200 MB at 100 MB/s{where}"
+    table.add(f"{what}: time relative to a direct download", totals, most=None if on_disk else 1.03)
+    later = [(ours.first - theirs.first) * 1e3 for ours, theirs in zip(cold, direct, strict=True)]
+    table.add(f"{what}: additional time to the first byte", later, unit=" ms", most=None if on_disk else 10)
+
+
+def _fetched(url: str) -> Fetched:
+    answer = fetch(url)
+    if (answer.status, answer.size) != (200, BIG):
+        raise SystemExit(f"{url} is answered {answer.status} with {answer.size} bytes")
+    return answer
 
 
 def touch(path: Path, size: int) -> None:

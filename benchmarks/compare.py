@@ -8,16 +8,14 @@ and memory. The rows are those of docs/performance.md, without the 64 clients an
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
-from benchmarks import attested, cold, installing, process, scale, servers, warm
+from benchmarks import attested, cold, installing, process, scale, servers, settings, warm
 from benchmarks.content import JSON, Tree
-from benchmarks.load import Fetched, fetch
+from benchmarks.load import fetch, fetch_ok
 from benchmarks.sides import Sides
 
 ACCEPT = {"Accept": JSON}
@@ -27,8 +25,6 @@ which only the time to the first byte is measured."""
 STARTS = 3
 """Number of starts in each turn."""
 PAGES, PROJECTS = (1_000, 10_000), 10_000
-TOKEN = "a-token-of-the-benchmarks"  # noqa: S105 - not a secret
-SECURED = '[server.auth]\ntokens = "{root}/tokens"\n[audit]\npath = "{root}/audit.jsonl"'
 
 
 def run(sides: Sides, case: str) -> None:
@@ -71,13 +67,11 @@ def _secured(sides: Sides) -> None:
     small = tree.file("small", "1.0", warm.SMALL)
     tree.write()
     for name in sides.checkouts:
-        (sides.root / name).mkdir(parents=True)
-        line = f"bench:{hashlib.sha256(TOKEN.encode()).hexdigest()}\n"
-        (sides.root / name / "tokens").write_text(line)
-    token = {"Authorization": f"Basic {base64.b64encode(f'__token__:{TOKEN}'.encode()).decode()}"}
+        settings.write_tokens(sides.root / name)
+    token = settings.SIGNED_IN
     with ExitStack() as stack:
         upstream = stack.enter_context(servers.nginx(sides.root / "nginx", tree.root, port))
-        both = sides.started(stack, upstream, settings=SECURED)
+        both = sides.started(stack, upstream, settings=settings.SECURED)
         page, file = "/simple/hundred/", warm.routed(upstream, small)
         for server in both.values():
             if (status := fetch(f"{server.origin}{page}", ACCEPT).status) != 401:
@@ -100,7 +94,7 @@ def _rates(
     for name, server in both.items():
         url, wanted = f"{server.origin}{path}", dict(headers)
         for _ in range(3):  # the proxy caches a small file in memory only if it is requested repeatedly
-            answer = _fetched(url, headers)
+            answer = fetch_ok(url, headers)
         if unmodified:
             wanted["If-None-Match"] = {key.lower(): value for key, value in answer.headers.items()}["etag"]
         contestants[name] = warm.Contestant(server, url, wanted)
@@ -110,13 +104,6 @@ def _rates(
     sides.less(f"{what}: CPU time per response", costs, " µs")
     if p99:
         sides.less(f"{what}: p99", {name: [one.p99 for one in each] for name, each in rates.items()}, " ms")
-
-
-def _fetched(url: str, headers: Mapping[str, str] | None = None) -> Fetched:
-    answer = fetch(url, headers)
-    if answer.status != 200:
-        raise SystemExit(f"{url} is answered {answer.status}")
-    return answer
 
 
 def _cold(sides: Sides) -> None:
@@ -133,14 +120,14 @@ def _cold(sides: Sides) -> None:
         both = sides.started(stack, upstream)
         for server in both.values():
             for project in ("fast", "slow"):
-                _fetched(f"{server.origin}/simple/{project}/", ACCEPT)
+                fetch_ok(f"{server.origin}/simple/{project}/", ACCEPT)
         speeds, first = sides.figures(), sides.figures()
         for turn, name in sides.turns():
             origin = both[name].origin
             cold.touch(sides.root / "touched", 2 * cold.BIG)
-            seconds = sum(_fetched(f"{origin}{warm.routed(upstream, path)}").total for path in fast[turn])
+            seconds = sum(fetch_ok(f"{origin}{warm.routed(upstream, path)}").total for path in fast[turn])
             speeds[name].append(FAST * cold.BIG / seconds / 1e6)
-            delays = [_fetched(f"{origin}{warm.routed(upstream, path)}").first for path in slow[turn]]
+            delays = [fetch_ok(f"{origin}{warm.routed(upstream, path)}").first for path in slow[turn]]
             first[name].append(sorted(delays)[SLOW // 2] * 1e3)
     sides.more("cold file, 200 MB, unlimited", speeds, " MB/s")
     sides.less("cold file at 100 MB/s: first byte", first, " ms")
@@ -233,8 +220,8 @@ def _scale(sides: Sides) -> None:
         for turn, name in sides.turns():
             root, checkout = sides.root / f"{name}{turn}", sides.checkouts[name]
             with servers.assay(root / "pages", upstream, checkout=checkout) as assay:
-                _fetched(f"{assay.origin}/simple/project-0/", ACCEPT)
-                few, many = (_fetched(f"{assay.origin}/simple/page-{files}/", ACCEPT).total for files in PAGES)
+                fetch_ok(f"{assay.origin}/simple/project-0/", ACCEPT)
+                few, many = (fetch_ok(f"{assay.origin}/simple/page-{files}/", ACCEPT).total for files in PAGES)
                 time.sleep(1)
                 memory[name].append(assay.held())
             for files, seconds in zip(PAGES, (few, many), strict=True):

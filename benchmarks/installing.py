@@ -47,11 +47,12 @@ def publish(tree: Tree) -> None:
         needs = sorted(chance.sample(names[:number], min(number, 3)))
         tree.page_of(name, VERSIONS)
         size = int(10 ** chance.uniform(3.5, 6))
-        _add(tree, name, f"{VERSIONS}.0", needs, size)
-    _add(tree, "application", "1.0", names, 1000)
+        add_wheel(tree, name, f"{VERSIONS}.0", needs, size)
+    add_wheel(tree, "application", "1.0", names, 1000)
 
 
-def _add(tree: Tree, name: str, version: str, needs: list[str], size: int) -> None:
+def add_wheel(tree: Tree, name: str, version: str, needs: list[str], size: int) -> str:
+    """Publish a valid wheel with its METADATA, and return its path."""
     built = wheel(name, version, requires=needs, padding=size)
     path = tree.root / "files" / name / built.filename
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,6 +61,7 @@ def _add(tree: Tree, name: str, version: str, needs: list[str], size: int) -> No
     tree.list(name, built.filename, built.sha256, built.size, url=f"/files/{name}/{built.filename}")
     entry = tree.pages[name][-1]
     entry["core-metadata"] = entry["data-dist-info-metadata"] = {"sha256": built.metadata_sha256}
+    return f"/files/{name}/{built.filename}"
 
 
 def install(index: str, target: Path) -> float:

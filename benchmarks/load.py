@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import re
 import shutil
+import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Mapping
@@ -13,6 +15,7 @@ from urllib.parse import urlsplit
 
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 _READ_BYTES = 2**20
+_TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ def wrk(url: str, headers: Mapping[str, str], *, seconds: int, connections: int 
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed: apt-get install wrk")
     flags = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", *flags, url]
+    limits = [f"-d{seconds}s", f"--timeout={_TIMEOUT_SECONDS}s"]
+    command = ["wrk", "-t1", f"-c{connections}", *limits, "--latency", *flags, url]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", told)
     p99 = re.search(r"99%\s+([\d.]+)(us|ms|s|m)\b", told)
@@ -68,7 +72,7 @@ def fetch(url: str, headers: Mapping[str, str] | None = None, *, keep: bool = Fa
     """Read a response to its end; if `keep`, return its body as well."""
     parts = urlsplit(url)
     started = time.perf_counter()
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+    connection = connect(parts.scheme, parts.port or 0, timeout)
     try:
         connection.request("GET", parts.path, headers=dict(headers or {}))
         answer = connection.getresponse()
@@ -82,3 +86,31 @@ def fetch(url: str, headers: Mapping[str, str] | None = None, *, keep: bool = Fa
         return Fetched(answer.status, dict(answer.getheaders()), size, first or total, total, bytes(kept))
     finally:
         connection.close()
+
+
+def fetch_ok(url: str, headers: Mapping[str, str] | None = None) -> Fetched:
+    """Read a response to its end; exit if its status is not 200."""
+    answer = fetch(url, headers)
+    if answer.status != 200:
+        raise SystemExit(f"{url} is answered {answer.status}")
+    return answer
+
+
+def connect(scheme: str, port: int, timeout: float) -> http.client.HTTPConnection:
+    """Return a connection to a server on loopback, whose certificate is not verified."""
+    if scheme == "https":
+        return http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=_tls())
+    return http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+
+
+def cipher(port: int) -> tuple[str, str, int] | None:
+    """Return the name, protocol version and secret bits of the cipher that a server on loopback negotiates."""
+    with socket.create_connection(("127.0.0.1", port)) as plain, _tls().wrap_socket(plain) as secured:
+        return secured.cipher()
+
+
+def _tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,4 +1,4 @@
-"""Peers: devpi-server, proxpi and simple-repository-server, each started as its documentation says.
+"""Peers: devpi-server, proxpi, simple-repository-server, peryx and nginx, each started as its documentation says.
 
 `install-peers.sh` installs them. A peer that is not installed is left out, with a message.
 """
@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,18 @@ from benchmarks.content import JSON
 from benchmarks.load import fetch
 
 BIN = servers.HERE.parent / ".tools" / "peers" / "bin"
+WARM_PROJECTS = ("hundred", "many", "small")
+PERYX_TOML = """
+host = "127.0.0.1"
+port = {port}
+data_dir = "{root}/data"
+[[index]]
+name = "local"
+ecosystem = "pypi"
+[[index.upstream]]
+name = "primary"
+url = "{upstream}/simple/"
+"""
 
 
 @dataclass(frozen=True)
@@ -32,9 +44,13 @@ class Running:
     server: servers.Server
     index: str
     """Path of its Simple API."""
+    translates: bool = True
+    """True if it has its own pages, as JSON and HTML. Otherwise its pages and files are at the paths of the index."""
 
     def url(self, path: str) -> str | None:
-        """Return the peer's path for Assay's `path`; None if the peer has no such resource."""
+        """Return the peer's URL for Assay's `path`; None if the peer has no such resource."""
+        if not self.translates and path.startswith("/files/"):
+            return f"{self.server.origin}/{path.split('/', 3)[3]}"
         if path.startswith("/simple/"):
             return f"{self.server.origin}{self.index}{path.removeprefix('/simple/')}"
         filename = path.rpartition("/")[2]
@@ -50,28 +66,32 @@ class Peer:
     """Peer with the command that starts it."""
 
     name: str
-    program: str
+    program: Path
     start: Callable[[Path, servers.Server, int], AbstractContextManager[servers.Server]]
     index: str
     prepare: Callable[[servers.Server, servers.Server], None] | None = None
+    translates: bool = True
+    """True if it has its own pages, as `Running` says."""
 
-    def started(self, stack: ExitStack, root: Path, upstream: servers.Server) -> Running:
-        """Start the peer in front of `upstream`, and fetch each page once."""
+    def started(
+        self, stack: ExitStack, root: Path, upstream: servers.Server, projects: Sequence[str] = WARM_PROJECTS
+    ) -> Running:
+        """Start the peer in front of `upstream`, and fetch the page of each project once."""
         server = stack.enter_context(self.start(root, upstream, servers.free_port()))
         if self.prepare is not None:
             self.prepare(server, upstream)
-        running = Running(self.name, server, self.index)
-        for project in ("hundred", "many", "small"):
+        running = Running(self.name, server, self.index, self.translates)
+        for project in projects:
             answer = fetch(f"{server.origin}{self.index}{project}/", {"Accept": JSON}, keep=True)
             if answer.status != 200 or project.encode() not in answer.body:
                 raise SystemExit(f"{self.name} answers {answer.status} for {project}: {answer.body[:300]!r}")
         return running
 
 
-def installed() -> list[Peer]:
-    """Return the installed peers; print a message for each missing one."""
-    found = [peer for peer in _ALL if (BIN / peer.program).exists()]
-    for peer in _ALL:
+def installed(wanted: Sequence[Peer]) -> list[Peer]:
+    """Return those of the peers that are installed; print a message for each missing one."""
+    found = [peer for peer in wanted if peer.program.exists()]
+    for peer in wanted:
         if peer not in found:
             print(f"left out: {peer.name} is not installed (bash benchmarks/install-peers.sh)")
     return found
@@ -119,8 +139,17 @@ def _simple(root: Path, upstream: servers.Server, port: int) -> AbstractContextM
     return servers.started("simple", command, port, root, ready="/simple/hundred/")
 
 
-_ALL = (
-    Peer("devpi", "devpi-server", _devpi, "/root/mirror/+simple/", _mirrored),
-    Peer("proxpi", "gunicorn", _proxpi, "/index/"),
-    Peer("simple-repository-server", "simple-repository-server", _simple, "/simple/"),
+def _peryx(root: Path, upstream: servers.Server, port: int) -> AbstractContextManager[servers.Server]:
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "peryx.toml").write_text(PERYX_TOML.format(root=root, port=port, upstream=upstream.origin))
+    command = [str(BIN / "peryx"), "serve", "--config", str(root / "peryx.toml")]
+    return servers.started("peryx", command, port, root, ready="/+health")
+
+
+PYTHON = (
+    Peer("devpi", BIN / "devpi-server", _devpi, "/root/mirror/+simple/", _mirrored),
+    Peer("proxpi", BIN / "gunicorn", _proxpi, "/index/"),
+    Peer("simple-repository-server", BIN / "simple-repository-server", _simple, "/simple/"),
 )
+PERYX = Peer("peryx", BIN / "peryx", _peryx, "/local/simple/")
+NGINX = Peer("nginx proxy_cache", servers.NGINX_PROGRAM, servers.caching_nginx, "/simple/", translates=False)

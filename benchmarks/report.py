@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ class Table:
             note=note,
         )
         self.rows.append(row)
-        print(f"  {row.what:<64} {row.cells[1]:>10}  {row.cells[2]:<18} {row.cells[3]:<12} {row.cells[4]}", flush=True)
+        print(f"  {row.what:<90} {row.cells[1]:>10}  {row.cells[2]:<18} {row.cells[3]:<12} {row.cells[4]}", flush=True)
 
     def markdown(self) -> str:
         """Return the table in Markdown, for docs/performance.md."""
@@ -77,7 +78,13 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     return [mine / other for mine, other in zip(ours, theirs, strict=True)]
 
 
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the smallest of `values` to which at least `share` of them (0 < share ≤ 1) are equal or less."""
+    return sorted(values)[math.ceil(len(values) * share) - 1]
+
+
 def number(value: float) -> str:
-    if value >= 100:
+    size = abs(value)
+    if size >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"
+    return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 0.1 else f"{value:.4f}"
