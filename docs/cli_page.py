@@ -85,6 +85,11 @@ With `--online`, the command also requests up to three pages from each index. It
 provenance if its page does not say which files have provenance and `provenance-from` is not set. If no page of an index
 can be read, the exit status is 3. The projects are those that the index's `projects` or a rule name without wildcards,
 and `pip` for an index that covers all names. Without `--online`, no request is sent.
+
+With `--connect` and `[storage.shared]`, the command also reads the database as a replica does at its start, and prints
+the role and the schema versions. It writes, reads and removes one object in the object storage, and prints whether the
+service refuses to create an object twice. A problem with which no replica starts is an error. If the database or the object
+storage does not answer, the exit status is 3.
 """,
     "assay explain": """\
 The command also names releases whose [provenance](policy-semantics.md#provenance-of-a-release) is inconsistent, lost or
